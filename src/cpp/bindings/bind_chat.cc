@@ -1,0 +1,7 @@
+#include "bindings/bindings.h"
+
+namespace ctx::bindings {
+
+void RegisterChat(pybind11::module_& /*module*/) {}
+
+}  // namespace ctx::bindings

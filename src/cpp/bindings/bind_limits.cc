@@ -1,0 +1,7 @@
+#include "bindings/bindings.h"
+
+namespace ctx::bindings {
+
+void RegisterLimits(pybind11::module_& /*module*/) {}
+
+}  // namespace ctx::bindings

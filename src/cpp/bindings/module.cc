@@ -1,0 +1,16 @@
+#include "bindings/bindings.h"
+#include "common/version.h"
+
+PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+  namespace bindings = ctx::bindings;
+  module.doc() = "The native core of ctxengine; use the public modules instead.";
+  module.attr("__version__") = ctx::Version();
+  bindings::RegisterExceptions(module);
+  bindings::RegisterTokenize(module);
+  bindings::RegisterChat(module);
+  bindings::RegisterBudget(module);
+  bindings::RegisterPrefix(module);
+  bindings::RegisterKv(module);
+  bindings::RegisterLimits(module);
+  bindings::RegisterCuda(module);
+}
