@@ -5,14 +5,16 @@ Run as ``python tools/check_layers.py``; prints each violation and exits 1 when 
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A layer may include itself and the layers named here.
-CPP = {
+# A layer may use itself and the layers named here, nothing else of ours.
+CPP: dict[str, set[str]] = {
     "common": set(),
     "tokenize": {"common"},
     "chat": {"common", "tokenize"},
@@ -24,7 +26,7 @@ CPP = {
     "bindings": {"common", "tokenize", "chat", "budget", "prefix", "kv", "cuda", "limits"},
 }
 _BASE = {"errors", "_core"}
-PYTHON = {
+PYTHON: dict[str, set[str]] = {
     "errors": set(),
     "tokenize": _BASE,
     "chat": _BASE | {"tokenize"},
@@ -34,37 +36,49 @@ PYTHON = {
     "cuda": _BASE | {"prefix", "kv"},
     "limits": _BASE,
     "pricing": _BASE,
+    "reference": {"errors"},
 }
-_PUBLIC = set(PYTHON) | {"errors"}
-PYTHON["engine"] = _PUBLIC | {"_core"}
-PYTHON["viz"] = PYTHON["integrations"] = _PUBLIC | {"engine"}
-PYTHON["cli"] = _PUBLIC | {"engine", "viz"}
-PYTHON["reference"] = {"errors"}
+PYTHON["engine"] = set(PYTHON) - {"reference"} | {"_core"}
+PYTHON["viz"] = PYTHON["integrations"] = PYTHON["engine"] - {"_core"} | {"engine"}
+PYTHON["cli"] = PYTHON["viz"] | {"viz"}
 
 
-def violations() -> list[str]:
-    """Return one line for each include or import that its layer may not make."""
-    found = []
+def cpp_uses() -> Iterator[tuple[Path, str, str]]:
+    """Yield (file, its layer, a layer that it includes)."""
     for path in sorted([*ROOT.glob("src/cpp/*/**/*"), *ROOT.glob("src/cuda/**/*")]):
-        if path.suffix not in {".h", ".cc", ".cu", ".cuh"}:
-            continue
-        layer = "cuda" if path.is_relative_to(ROOT / "src/cuda") else path.relative_to(ROOT / "src/cpp").parts[0]
-        for used in re.findall(r'^\s*#include "(\w+)/', path.read_text(), re.MULTILINE):
-            if used in CPP and used != layer and used not in CPP[layer]:
-                found.append(f"{path.relative_to(ROOT)}: {layer} may not include {used}")
+        if path.suffix in {".h", ".cc", ".cu"}:
+            parts = path.relative_to(ROOT / "src").parts
+            layer = parts[1] if parts[0] == "cpp" else parts[0]
+            for used in re.findall(r'^\s*#include "(\w+)/', path.read_text(), re.MULTILINE):
+                yield path, layer, used
+
+
+def python_uses() -> Iterator[tuple[Path, str, str]]:
+    """Yield (file, its module, a module of ours that it imports)."""
     package = ROOT / "python/ctxengine"
     for path in sorted(package.rglob("*.py")):
         layer = path.relative_to(package).parts[0].removesuffix(".py")
         if layer == "__init__":
             continue
-        text = path.read_text()
-        names = re.findall(r"^\s*from ctxengine\.(\w+)|^\s*import ctxengine\.(\w+)", text, re.MULTILINE)
-        grouped = re.findall(r"^\s*from ctxengine import \(?([\w, \n]+)\)?", text, re.MULTILINE)
-        used_names = {a or b for a, b in names} | {n.strip() for g in grouped for n in g.split(",")}
-        for used in sorted(used_names & (set(PYTHON) | {"_core"})):
-            if used != layer and used not in PYTHON.get(layer, set()):
-                found.append(f"{path.relative_to(ROOT)}: {layer} may not import {used}")
-    return found
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                if name.startswith("ctxengine."):
+                    yield path, layer, name.split(".")[1]
+
+
+def violations() -> list[str]:
+    """Return one line for each include or import that its layer may not make."""
+    return [
+        f"{path.relative_to(ROOT)}: {layer} may not use {used}"
+        for rule, uses in ((CPP, cpp_uses()), (PYTHON, python_uses()))
+        for path, layer, used in uses
+        if used != layer and used in rule.keys() | {"_core"} and used not in rule.get(layer, set())
+    ]
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ thread_local std::int64_t allocations_left = -1;
 void* Allocate(std::size_t size_bytes, std::size_t alignment) {
   if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
   if (size_bytes == 0) size_bytes = 1;
-  void* memory = alignment <= alignof(std::max_align_t)
-                     ? std::malloc(size_bytes)
-                     : std::aligned_alloc(alignment, (size_bytes + alignment - 1) / alignment * alignment);
+  void* memory =
+      alignment <= alignof(std::max_align_t)
+          ? std::malloc(size_bytes)
+          : std::aligned_alloc(alignment, (size_bytes + alignment - 1) / alignment * alignment);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }

@@ -1,6 +1,6 @@
-// Allocation-failure injection, after BoringSSL's malloc test: run an operation again and again with
-// its n-th allocation failing, n = 0, 1, 2, ..., until it passes. Every run but the last must end in
-// std::bad_alloc and leave the state as it was.
+// Allocation-failure injection, after BoringSSL's malloc test: run an operation again and again
+// with its n-th allocation failing, n = 0, 1, 2, ..., until it passes. Every run but the last must
+// end in std::bad_alloc and leave the state as it was.
 #pragma once
 
 #include <cstdint>
