@@ -29,7 +29,7 @@ def cpp_tests(session: nox.Session, preset: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """C++ tests, then the Python tests against the installed package; needs a compiler and PyPI."""
+    """Run the C++ tests, then the Python tests against the installed package; needs a compiler and PyPI."""
     session.install(".", *group("test"), "cmake>=3.28", "ninja>=1.11")
     cpp_tests(session, "dev")
     session.run("pytest", "--ignore=tests/servers", *session.posargs)
@@ -37,14 +37,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Tests against real servers and a browser; needs redis-server and chromium on PATH."""
+    """Run the tests against real servers and a browser; needs redis-server and chromium on PATH."""
     session.install(".", *group("servers"))
     session.run("pytest", "tests/servers", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Formatting, lint rules and the layer rule."""
+    """Check formatting, lint rules and the layer rule."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -58,7 +58,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Strict mypy over all Python, and the hand-written stub against the compiled module."""
+    """Run strict mypy over all Python, and the hand-written stub against the compiled module."""
     session.install(".", *group("types"))
     session.run("mypy")
     session.run("python", "-m", "mypy.stubtest", "ctxengine._core")
@@ -66,7 +66,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """C++ tests under ASan+UBSan and TSan, and the Python tests over an ASan+UBSan extension."""
+    """Run the C++ tests under ASan+UBSan and TSan, and the Python tests over an ASan+UBSan extension."""
     session.install("cmake>=3.28", "ninja>=1.11", *group("test"))
     cpp_tests(session, "asan")
     cpp_tests(session, "tsan")
@@ -98,7 +98,7 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Benchmarks with their rivals beside them; equality is asserted before anything is timed."""
+    """Run the benchmarks, rivals beside them; equality is asserted before anything is timed."""
     session.install(".", *group("bench"))
     session.run("pytest", "bench", "--benchmark-enable", "--benchmark-only", *session.posargs)
 
