@@ -1,0 +1,109 @@
+// A byte-level BPE encoding: pre-tokenizer pattern, vocabulary and special tokens.
+//
+// Token ids equal tiktoken's for the same tables. Immutable after construction: every const member
+// function may be called from any number of threads at once. Texts must be valid UTF-8 (unchecked);
+// EncodeBytes and EncodePreToken take any bytes.
+//
+// Unless a name says otherwise the ids are appended to the vector; when a call throws
+// (std::bad_alloc alone), the vector holds what it held before.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/ids.h"
+#include "tokenize/scanner.h"
+#include "tokenize/special_tokens.h"
+#include "tokenize/vocabulary.h"
+
+namespace ctx::tokenize {
+
+/// A piece of a rendered prompt. Only trusted text can spell special tokens.
+struct Segment {
+  std::string_view text;
+  bool trusted;
+};
+
+class Encoding {
+ public:
+  /// Throws LoadError when a special token's id is also the id of an ordinary token, when two
+  /// special tokens share an id, or when an id is 2^31 or more.
+  Encoding(std::string name, Pattern pattern, Vocabulary vocabulary, SpecialTokens special_tokens);
+
+  /// Every byte is ordinary text: spellings of special tokens are text like any other. O(text).
+  void EncodeOrdinary(std::string_view utf8, std::vector<TokenId>& ids) const;
+
+  /// How many ids EncodeOrdinary would append; stores nothing.
+  std::int64_t CountOrdinary(std::string_view utf8) const;
+
+  /// Whether CountOrdinary(utf8) <= limit, in O(limit): it stops as soon as the answer is known.
+  bool FitsOrdinary(std::string_view utf8, std::int64_t limit) const;
+
+  /// The spellings in `allowed` become their ids, all else is ordinary text.
+  void Encode(std::string_view utf8, const SpecialTokens& allowed, std::vector<TokenId>& ids) const;
+
+  /// As Encode; also returns how many of the last ids come from the last pre-token: 0 when the text
+  /// is empty or ends in a special token.
+  std::size_t EncodeWithLastPreToken(std::string_view utf8, const SpecialTokens& allowed,
+                                     std::vector<TokenId>& ids) const;
+
+  /// Encodes the concatenation of the segments. A special token is recognised only where its
+  /// spelling lies wholly inside one trusted segment; everything else is ordinary text and is
+  /// pre-tokenized across segment borders, as if the prompt had been rendered to one string.
+  void EncodeSegments(std::span<const Segment> segments, std::vector<TokenId>& ids) const;
+  std::int64_t CountSegments(std::span<const Segment> segments) const;
+
+  /// Any bytes, UTF-8 or not; decoding the ids gives the bytes back. Valid UTF-8 is encoded as by
+  /// EncodeOrdinary; otherwise everything from the last pre-token before the first malformed byte
+  /// on (with all-blank tokens before it) is merged as one pre-token, as tiktoken does.
+  void EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) const;
+
+  /// `bytes` merged as one pre-token, without consulting the pattern.
+  void EncodePreToken(std::string_view bytes, std::vector<TokenId>& ids) const;
+
+  std::optional<TokenId> SpecialTokenId(std::string_view spelling) const noexcept {
+    return special_tokens_.IdOf(spelling);
+  }
+  bool IsSpecialToken(TokenId id) const noexcept;
+
+  /// The id whose bytes are exactly these, ordinary or special; throws UnknownTokenError.
+  TokenId EncodeSingleToken(std::string_view bytes) const;
+
+  const std::string& name() const noexcept { return name_; }
+  Pattern pattern() const noexcept { return pattern_; }
+  const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
+  const SpecialTokens& special_tokens() const noexcept { return special_tokens_; }
+  /// Special tokens sorted by id.
+  const std::vector<SpecialToken>& special_tokens_by_id() const noexcept { return by_id_; }
+  TokenId max_token_id() const noexcept { return max_token_id_; }
+
+  /// 32 hexadecimal digits over pattern, tokens and special tokens (not the name): equal exactly
+  /// when every text gets the same ids. The same in every process; not a cryptographic hash.
+  const std::string& fingerprint() const noexcept { return fingerprint_; }
+
+ private:
+  std::string name_;
+  Pattern pattern_;
+  Vocabulary vocabulary_;
+  SpecialTokens special_tokens_;
+  std::vector<SpecialToken> by_id_;
+  TokenId max_token_id_ = 0;
+  std::string fingerprint_;
+};
+
+/// Names of the encodings whose tables are package data.
+std::vector<std::string> ShippedEncodingNames();
+
+/// Makes a shipped encoding from the packed tables in `directory`. Throws UnknownTokenError for a
+/// name that is not shipped and LoadError for a table that is not what it must be. Costs some
+/// milliseconds: callers keep the result.
+std::shared_ptr<const Encoding> LoadShippedEncoding(std::string_view name,
+                                                    const std::string& directory);
+
+}  // namespace ctx::tokenize
