@@ -5,6 +5,9 @@ __version__: str
 
 # --- tokenize ---
 
+def pretokenize(pattern: str, text: str, /) -> list[int]: ...
+def char_classes() -> bytes: ...
+
 # --- chat ---
 
 # --- budget ---

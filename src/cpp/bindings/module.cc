@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   module.doc() = "The native core of ctxengine; use the public modules instead.";
   module.attr("__version__") = ctx::Version();
   bindings::RegisterExceptions(module);
+  bindings::RegisterPretokenize(module);
   bindings::RegisterTokenize(module);
   bindings::RegisterChat(module);
   bindings::RegisterBudget(module);
