@@ -33,6 +33,13 @@ if TYPE_CHECKING:
         SpecialTokenError,
         UnknownTokenError,
     )
+    from ctxengine.tokenize import (
+        Encoding,
+        encoding_for_model,
+        encoding_name_for_model,
+        get_encoding,
+        list_encoding_names,
+    )
 
 _MODULE_OF = {
     "ArgumentError": "errors",
@@ -40,9 +47,14 @@ _MODULE_OF = {
     "CapacityError": "errors",
     "CtxEngineError": "errors",
     "DeviceError": "errors",
+    "Encoding": "tokenize",
     "LoadError": "errors",
     "SpecialTokenError": "errors",
     "UnknownTokenError": "errors",
+    "encoding_for_model": "tokenize",
+    "encoding_name_for_model": "tokenize",
+    "get_encoding": "tokenize",
+    "list_encoding_names": "tokenize",
 }
 _MODULES = frozenset(
     (
@@ -66,10 +78,15 @@ __all__ = [
     "CapacityError",
     "CtxEngineError",
     "DeviceError",
+    "Encoding",
     "LoadError",
     "SpecialTokenError",
     "UnknownTokenError",
     "__version__",
+    "encoding_for_model",
+    "encoding_name_for_model",
+    "get_encoding",
+    "list_encoding_names",
 ]
 
 

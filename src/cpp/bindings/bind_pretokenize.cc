@@ -1,36 +1,17 @@
 // The pre-tokenizers by themselves: for tests, and for looking at where a text is cut.
-#include <array>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "bindings/bindings.h"
-#include "common/error.h"
-#include "common/str_cat.h"
+#include "bindings/pattern_names.h"
 #include "tokenize/scanner.h"
 
 namespace ctx::bindings {
 namespace {
 
 namespace py = pybind11;
-using tokenize::Pattern;
-
-constexpr std::array<std::pair<std::string_view, Pattern>, 4> kPatternNames = {{
-    {"r50k", Pattern::kR50k},
-    {"cl100k", Pattern::kCl100k},
-    {"o200k", Pattern::kO200k},
-    {"qwen2", Pattern::kQwen2},
-}};
-
-Pattern PatternOf(std::string_view name) {
-  for (const auto& [known, pattern] : kPatternNames) {
-    if (known == name) return pattern;
-  }
-  throw ArgumentError(StrCat("pattern must be r50k, cl100k, o200k or qwen2, got '", name, "'"));
-}
-
 py::list Pretokenize(std::string_view pattern_name, const py::str& text) {
-  const Pattern pattern = PatternOf(pattern_name);
+  const tokenize::Pattern pattern = PatternOf(pattern_name);
   Py_ssize_t size_bytes = 0;
   const char* const data = PyUnicode_AsUTF8AndSize(text.ptr(), &size_bytes);
   if (data == nullptr) throw py::error_already_set();

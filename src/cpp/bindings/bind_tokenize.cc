@@ -1,7 +1,390 @@
+// `_core.Encoding` and `_core.SpecialTokens`. ctxengine/tokenize.py documents what users call.
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "bindings/bindings.h"
+#include "bindings/convert.h"
+#include "bindings/parallel.h"
+#include "bindings/pattern_names.h"
+#include "common/error.h"
+#include "common/str_cat.h"
+#include "tokenize/bpe.h"
+#include "tokenize/decoder.h"
+#include "tokenize/encoding.h"
+#include "tokenize/shipped_encodings.h"
 
 namespace ctx::bindings {
+namespace {
 
-void RegisterTokenize(pybind11::module_& /*module*/) {}
+using tokenize::Encoding;
+using tokenize::Segment;
+using tokenize::SpecialToken;
+using tokenize::SpecialTokens;
+using tokenize::Vocabulary;
+
+// --- construction ---
+
+std::shared_ptr<Encoding> Shipped(std::string_view name, const std::string& directory) {
+  // Everything of an encoding is const; pybind11 wants the holder without.
+  return std::const_pointer_cast<Encoding>(tokenize::LoadShippedEncoding(name, directory));
+}
+
+py::list ShippedNames() {
+  py::list names;
+  for (const std::string& name : tokenize::ShippedEncodingNames()) names.append(name);
+  return names;
+}
+
+TokenId IdOfRank(py::handle number) {
+  const long long value = PyLong_AsLongLong(number.ptr());
+  if (value == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  if (value < 0 || value > INT32_MAX) {
+    throw LoadError(StrCat("token id ", value, " is outside [0, 2^31)"));
+  }
+  return static_cast<TokenId>(value);
+}
+
+SpecialTokens SpecialTokensFrom(const py::dict& ids) {
+  std::vector<SpecialToken> tokens;
+  for (const auto& [spelling, id] : ids) {
+    tokens.push_back({py::cast<std::string>(spelling), IdOfRank(id)});
+  }
+  return SpecialTokens(std::move(tokens));
+}
+
+std::shared_ptr<Encoding> FromRanks(std::string name, std::string_view pattern,
+                                    const py::dict& ranks, const py::dict& special_tokens) {
+  std::vector<std::pair<std::string_view, TokenId>> pairs;
+  for (const auto& [token, rank] : ranks) {
+    if (!py::isinstance<py::bytes>(token)) throw py::type_error("mergeable ranks map bytes to int");
+    pairs.emplace_back(py::cast<std::string_view>(token), IdOfRank(rank));
+  }
+  return std::make_shared<Encoding>(std::move(name), PatternOf(pattern),
+                                    Vocabulary::FromRanks(pairs),
+                                    SpecialTokensFrom(special_tokens));
+}
+
+py::dict RanksOf(const Encoding& encoding) {
+  py::dict ranks;
+  const Vocabulary& vocabulary = encoding.vocabulary();
+  for (std::size_t id = 0; id < vocabulary.size(); ++id) {
+    const std::string_view bytes = vocabulary.Bytes(static_cast<TokenId>(id));
+    if (!bytes.empty()) ranks[py::bytes(bytes)] = id;
+  }
+  return ranks;
+}
+
+py::dict SpecialTokenIds(const Encoding& encoding) {
+  py::dict ids;
+  for (const SpecialToken& token : encoding.special_tokens_by_id()) {
+    ids[py::str(token.spelling)] = token.id;
+  }
+  return ids;
+}
+
+// --- encoding ---
+
+void RefuseSpecialTokens(const SpecialTokens& disallowed, std::string_view text) {
+  const auto match = disallowed.Find(text);
+  if (!match) return;
+  const std::string quoted =
+      py::repr(py::str(text.data() + match->begin, match->end - match->begin));
+  throw SpecialTokenError(StrCat(
+      "Encountered text corresponding to disallowed special token ", quoted,
+      ".\nIf you want this text to be encoded as a special token, pass it to `allowed_special`, "
+      "e.g. `allowed_special={",
+      quoted,
+      ", ...}`.\n"
+      "If you want this text to be encoded as normal text, disable the check for this token by "
+      "passing `disallowed_special=(enc.special_tokens_set - {",
+      quoted,
+      "})`.\n"
+      "To disable this check for all special tokens, pass `disallowed_special=()`.\n"));
+}
+
+std::vector<TokenId> EncodeText(const Encoding& encoding, const py::str& text,
+                                const SpecialTokens& allowed, const SpecialTokens& disallowed) {
+  const Utf8Text utf8(text);
+  RefuseSpecialTokens(disallowed, utf8.view());
+  std::vector<TokenId> ids;
+  const ReleaseGilForLongWork release(utf8.view().size());
+  encoding.Encode(utf8.view(), allowed, ids);
+  return ids;
+}
+
+py::list EncodeToList(const Encoding& encoding, const py::str& text, const SpecialTokens& allowed,
+                      const SpecialTokens& disallowed) {
+  return ListOfIds(EncodeText(encoding, text, allowed, disallowed));
+}
+
+py::array_t<TokenId> EncodeToArray(const Encoding& encoding, const py::str& text,
+                                   const SpecialTokens& allowed, const SpecialTokens& disallowed) {
+  return ArrayOfIds(EncodeText(encoding, text, allowed, disallowed));
+}
+
+std::vector<TokenId> OrdinaryIds(const Encoding& encoding, const py::str& text) {
+  const Utf8Text utf8(text);
+  std::vector<TokenId> ids;
+  const ReleaseGilForLongWork release(utf8.view().size());
+  encoding.EncodeOrdinary(utf8.view(), ids);
+  return ids;
+}
+
+py::list EncodeOrdinary(const Encoding& encoding, const py::str& text) {
+  return ListOfIds(OrdinaryIds(encoding, text));
+}
+
+std::size_t EncodeInto(const Encoding& encoding, const py::str& text, const py::buffer& buffer) {
+  const py::buffer_info info = buffer.request(/*writable=*/true);
+  const bool is_integer =
+      info.format == "I" || info.format == "i" || info.format == "L" || info.format == "l";
+  if (info.ndim != 1 || info.itemsize != sizeof(TokenId) || !is_integer ||
+      (info.size > 1 && info.strides[0] != info.itemsize)) {
+    throw py::type_error("buffer must be a contiguous one-dimensional array of uint32 or int32");
+  }
+  const std::vector<TokenId> ids = OrdinaryIds(encoding, text);
+  const auto capacity = static_cast<std::size_t>(info.size);
+  if (ids.size() > capacity) {
+    throw CapacityError(StrCat("the text has ", ids.size(), " tokens, the buffer holds ", capacity),
+                        static_cast<std::int64_t>(ids.size()), static_cast<std::int64_t>(capacity));
+  }
+  std::copy(ids.begin(), ids.end(), static_cast<TokenId*>(info.ptr));
+  return ids.size();
+}
+
+py::list EncodeBytes(const Encoding& encoding, const py::bytes& data) {
+  const auto bytes = py::cast<std::string_view>(data);
+  std::vector<TokenId> ids;
+  {
+    const ReleaseGilForLongWork release(bytes.size());
+    encoding.EncodeBytes(bytes, ids);
+  }
+  return ListOfIds(ids);
+}
+
+py::list EncodeSinglePiece(const Encoding& encoding, const py::bytes& data) {
+  std::vector<TokenId> ids;
+  encoding.EncodePreToken(py::cast<std::string_view>(data), ids);
+  return ListOfIds(ids);
+}
+
+py::list MergeBytes(const Encoding& encoding, const py::bytes& data) {
+  std::vector<TokenId> ids;
+  tokenize::Merge(encoding.vocabulary(), py::cast<std::string_view>(data), ids);
+  return ListOfIds(ids);
+}
+
+std::pair<py::list, std::size_t> EncodeUnstable(const Encoding& encoding, const py::str& text,
+                                                const SpecialTokens& allowed,
+                                                const SpecialTokens& disallowed) {
+  const Utf8Text utf8(text);
+  RefuseSpecialTokens(disallowed, utf8.view());
+  std::vector<TokenId> ids;
+  const std::size_t num_unstable = encoding.EncodeWithUnstable(utf8.view(), allowed, ids);
+  return {ListOfIds(ids), num_unstable};
+}
+
+py::array_t<TokenId> EncodeSegments(const Encoding& encoding, const py::sequence& segments) {
+  // A tuple of tuples keeps every text alive while other threads may change the caller's list.
+  const py::tuple pairs(segments);
+  std::vector<py::tuple> items;
+  std::vector<Utf8Text> texts;
+  std::vector<Segment> views;
+  std::size_t size_bytes = 0;
+  for (const py::handle pair : pairs) {
+    items.emplace_back(py::reinterpret_borrow<py::object>(pair));
+    const py::tuple& item = items.back();
+    if (item.size() != 2 || !py::isinstance<py::str>(item[0]) || !PyBool_Check(item[1].ptr())) {
+      throw py::type_error("each segment must be a pair (text: str, trusted: bool)");
+    }
+    texts.emplace_back(item[0]);
+    views.push_back({texts.back().view(), item[1].ptr() == Py_True});
+    size_bytes += texts.back().view().size();
+  }
+  std::vector<TokenId> ids;
+  {
+    const ReleaseGilForLongWork release(size_bytes);
+    encoding.EncodeSegments(views, ids);
+  }
+  return ArrayOfIds(std::move(ids));
+}
+
+/// The strings of a sequence, alive and in UTF-8.
+class TextBatch {
+ public:
+  explicit TextBatch(const py::object& texts) {
+    if (py::isinstance<py::str>(texts)) {
+      throw py::type_error("a batch must be a sequence of str, not a str");
+    }
+    items_ = py::tuple(texts);
+    texts_.reserve(items_.size());
+    for (const py::handle item : items_) {
+      if (!py::isinstance<py::str>(item)) {
+        throw py::type_error(
+            StrCat("a batch must hold str, got ", std::string(py::str(py::type::of(item)))));
+      }
+      texts_.emplace_back(item);
+      size_bytes_ += texts_.back().view().size();
+    }
+  }
+  std::size_t size() const noexcept { return texts_.size(); }
+  std::size_t size_bytes() const noexcept { return size_bytes_; }
+  std::string_view operator[](std::size_t i) const noexcept { return texts_[i].view(); }
+
+ private:
+  py::tuple items_;
+  std::vector<Utf8Text> texts_;
+  std::size_t size_bytes_ = 0;
+};
+
+std::size_t CheckedThreads(std::int64_t num_threads) {
+  if (num_threads < 1) throw ArgumentError(StrCat("num_threads must be >= 1, got ", num_threads));
+  return static_cast<std::size_t>(num_threads);
+}
+
+py::list EncodeBatch(const Encoding& encoding, const py::object& texts,
+                     const SpecialTokens& allowed, const SpecialTokens& disallowed,
+                     std::int64_t num_threads) {
+  const std::size_t num_checked_threads = CheckedThreads(num_threads);
+  const TextBatch batch(texts);
+  for (std::size_t i = 0; i < batch.size(); ++i) RefuseSpecialTokens(disallowed, batch[i]);
+  std::vector<std::vector<TokenId>> ids(batch.size());
+  {
+    const py::gil_scoped_release release;
+    ParallelFor(batch.size(), num_checked_threads,
+                [&](std::size_t i) { encoding.Encode(batch[i], allowed, ids[i]); });
+  }
+  py::list lists(batch.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) lists[i] = ListOfIds(ids[i]);
+  return lists;
+}
+
+std::int64_t Count(const Encoding& encoding, const py::str& text) {
+  const Utf8Text utf8(text);
+  const ReleaseGilForLongWork release(utf8.view().size());
+  return encoding.CountOrdinary(utf8.view());
+}
+
+py::array_t<std::int64_t> CountBatch(const Encoding& encoding, const py::object& texts,
+                                     std::int64_t num_threads) {
+  const std::size_t num_checked_threads = CheckedThreads(num_threads);
+  const TextBatch batch(texts);
+  py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(batch.size()));
+  std::int64_t* const data = counts.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    ParallelFor(batch.size(), num_checked_threads,
+                [&](std::size_t i) { data[i] = encoding.CountOrdinary(batch[i]); });
+  }
+  return counts;
+}
+
+bool Fits(const Encoding& encoding, const py::str& text, std::int64_t limit) {
+  // Before asking for UTF-8, which is O(text): a character has at least one byte, two surrogates
+  // that make up one character included, so this is the core's own first test.
+  const auto num_chars = static_cast<std::uint64_t>(PyUnicode_GET_LENGTH(text.ptr()));
+  const auto max_bytes = static_cast<std::uint64_t>(encoding.vocabulary().max_token_bytes());
+  if (limit < 0 || num_chars / max_bytes > static_cast<std::uint64_t>(limit)) return false;
+  const Utf8Text utf8(text);
+  const ReleaseGilForLongWork release(utf8.view().size());
+  return encoding.FitsOrdinary(utf8.view(), limit);
+}
+
+TokenId EncodeSingleToken(const Encoding& encoding, const py::bytes& data) {
+  return encoding.EncodeSingleToken(py::cast<std::string_view>(data));
+}
+
+// --- decoding ---
+
+std::string Decoded(const Encoding& encoding, const py::object& ids) {
+  const std::vector<TokenId> values = IdsFrom(ids);
+  std::string bytes;
+  tokenize::DecodeBytes(encoding, values, bytes);
+  return bytes;
+}
+
+py::bytes DecodeBytes(const Encoding& encoding, const py::object& ids) {
+  return py::bytes(Decoded(encoding, ids));
+}
+
+py::object Decode(const Encoding& encoding, const py::object& ids, const std::string& errors) {
+  const std::string bytes = Decoded(encoding, ids);
+  auto text = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), errors.c_str()));
+  if (!text) throw py::error_already_set();
+  return text;
+}
+
+py::list DecodeTokens(const Encoding& encoding, const py::object& ids) {
+  const std::vector<TokenId> values = IdsFrom(ids);
+  py::list tokens(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    tokens[i] = py::bytes(tokenize::TokenBytes(encoding, values[i]));
+  }
+  return tokens;
+}
+
+py::list TokenByteValues(const Encoding& encoding) {
+  const std::vector<std::string_view> sorted = tokenize::SortedTokenBytes(encoding);
+  py::list tokens(sorted.size());
+  for (std::size_t i = 0; i < sorted.size(); ++i) tokens[i] = py::bytes(sorted[i]);
+  return tokens;
+}
+
+py::object FindSpecial(const SpecialTokens& tokens, const py::str& text) {
+  const Utf8Text utf8(text);
+  const auto match = tokens.Find(utf8.view());
+  if (!match) return py::none();
+  return py::str(utf8.view().data() + match->begin, match->end - match->begin);
+}
+
+}  // namespace
+
+void RegisterTokenize(py::module_& module) {
+  module.def("shipped_encoding_names", &ShippedNames);
+
+  py::class_<SpecialTokens>(module, "SpecialTokens")
+      .def(py::init(&SpecialTokensFrom), py::arg("ids"), py::pos_only())
+      .def("find", &FindSpecial, py::arg("text"), py::pos_only());
+
+  py::class_<Encoding, std::shared_ptr<Encoding>>(module, "Encoding")
+      .def(py::init(&FromRanks), py::arg("name"), py::arg("pattern"), py::arg("ranks"),
+           py::arg("special_tokens"), py::pos_only())
+      .def_static("shipped", &Shipped, py::arg("name"), py::arg("directory"), py::pos_only())
+      .def_property_readonly("name", &Encoding::name)
+      .def_property_readonly("pattern", [](const Encoding& e) { return NameOf(e.pattern()); })
+      .def_property_readonly("fingerprint", &Encoding::fingerprint)
+      .def_property_readonly("max_token_value", &Encoding::max_token_id)
+      .def("ranks", &RanksOf)
+      .def("special_tokens", &SpecialTokenIds)
+      .def("encode", &EncodeToList, py::arg("text"), py::arg("allowed"), py::arg("disallowed"),
+           py::pos_only())
+      .def("encode_to_numpy", &EncodeToArray, py::arg("text"), py::arg("allowed"),
+           py::arg("disallowed"), py::pos_only())
+      .def("encode_ordinary", &EncodeOrdinary, py::arg("text"), py::pos_only())
+      .def("encode_into", &EncodeInto, py::arg("text"), py::arg("buffer"), py::pos_only())
+      .def("encode_bytes", &EncodeBytes, py::arg("data"), py::pos_only())
+      .def("encode_single_piece", &EncodeSinglePiece, py::arg("data"), py::pos_only())
+      .def("merge_bytes", &MergeBytes, py::arg("data"), py::pos_only())
+      .def("encode_unstable", &EncodeUnstable, py::arg("text"), py::arg("allowed"),
+           py::arg("disallowed"), py::pos_only())
+      .def("encode_segments", &EncodeSegments, py::arg("segments"), py::pos_only())
+      .def("encode_batch", &EncodeBatch, py::arg("texts"), py::arg("allowed"),
+           py::arg("disallowed"), py::arg("num_threads"), py::pos_only())
+      .def("encode_single_token", &EncodeSingleToken, py::arg("data"), py::pos_only())
+      .def("count", &Count, py::arg("text"), py::pos_only())
+      .def("count_batch", &CountBatch, py::arg("texts"), py::arg("num_threads"), py::pos_only())
+      .def("fits", &Fits, py::arg("text"), py::arg("limit"), py::pos_only())
+      .def("decode", &Decode, py::arg("ids"), py::arg("errors"), py::pos_only())
+      .def("decode_bytes", &DecodeBytes, py::arg("ids"), py::pos_only())
+      .def("decode_tokens", &DecodeTokens, py::arg("ids"), py::pos_only())
+      .def("token_byte_values", &TokenByteValues);
+}
 
 }  // namespace ctx::bindings

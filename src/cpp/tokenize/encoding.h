@@ -32,8 +32,8 @@ struct Segment {
 
 class Encoding {
  public:
-  /// Throws LoadError when a special token's id is also the id of an ordinary token, when two
-  /// special tokens share an id, or when an id is 2^31 or more.
+  /// Throws LoadError when the id of a special token is also that of an ordinary token, or is 2^31
+  /// or more. Two spellings may share an id; it decodes to the one that sorts first.
   Encoding(std::string name, Pattern pattern, Vocabulary vocabulary, SpecialTokens special_tokens);
 
   /// Every byte is ordinary text: spellings of special tokens are text like any other. O(text).
@@ -48,10 +48,11 @@ class Encoding {
   /// The spellings in `allowed` become their ids, all else is ordinary text.
   void Encode(std::string_view utf8, const SpecialTokens& allowed, std::vector<TokenId>& ids) const;
 
-  /// As Encode; also returns how many of the last ids come from the last pre-token: 0 when the text
-  /// is empty or ends in a special token.
-  std::size_t EncodeWithLastPreToken(std::string_view utf8, const SpecialTokens& allowed,
-                                     std::vector<TokenId>& ids) const;
+  /// As Encode; also returns how many of the last ids could change if text were appended: those of
+  /// the last pre-token and, if it is blank, of the blank ids before it (tiktoken's rule). 0 when
+  /// the text is empty or ends in a special token.
+  std::size_t EncodeWithUnstable(std::string_view utf8, const SpecialTokens& allowed,
+                                 std::vector<TokenId>& ids) const;
 
   /// Encodes the concatenation of the segments. A special token is recognised only where its
   /// spelling lies wholly inside one trusted segment; everything else is ordinary text and is
@@ -60,8 +61,8 @@ class Encoding {
   std::int64_t CountSegments(std::span<const Segment> segments) const;
 
   /// Any bytes, UTF-8 or not; decoding the ids gives the bytes back. Valid UTF-8 is encoded as by
-  /// EncodeOrdinary; otherwise everything from the last pre-token before the first malformed byte
-  /// on (with all-blank tokens before it) is merged as one pre-token, as tiktoken does.
+  /// EncodeOrdinary; otherwise the unstable ids (as above) of the text before the first malformed
+  /// byte are given up and everything from there on is merged as one pre-token, as tiktoken does.
   void EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) const;
 
   /// `bytes` merged as one pre-token, without consulting the pattern.
@@ -70,7 +71,8 @@ class Encoding {
   std::optional<TokenId> SpecialTokenId(std::string_view spelling) const noexcept {
     return special_tokens_.IdOf(spelling);
   }
-  bool IsSpecialToken(TokenId id) const noexcept;
+  /// Nothing when `id` is no special token.
+  const SpecialToken* FindSpecialToken(TokenId id) const noexcept;
 
   /// The id whose bytes are exactly these, ordinary or special; throws UnknownTokenError.
   TokenId EncodeSingleToken(std::string_view bytes) const;
@@ -88,6 +90,8 @@ class Encoding {
   const std::string& fingerprint() const noexcept { return fingerprint_; }
 
  private:
+  std::size_t NumUnstable(std::span<const TokenId> ids, std::size_t num_last) const noexcept;
+
   std::string name_;
   Pattern pattern_;
   Vocabulary vocabulary_;
@@ -96,14 +100,5 @@ class Encoding {
   TokenId max_token_id_ = 0;
   std::string fingerprint_;
 };
-
-/// Names of the encodings whose tables are package data.
-std::vector<std::string> ShippedEncodingNames();
-
-/// Makes a shipped encoding from the packed tables in `directory`. Throws UnknownTokenError for a
-/// name that is not shipped and LoadError for a table that is not what it must be. Costs some
-/// milliseconds: callers keep the result.
-std::shared_ptr<const Encoding> LoadShippedEncoding(std::string_view name,
-                                                    const std::string& directory);
 
 }  // namespace ctx::tokenize

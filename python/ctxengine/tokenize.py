@@ -1,0 +1,873 @@
+"""Exact byte-level BPE: text to token ids, counts, and back.
+
+The encodings' tables are package data; nothing is downloaded. Names and behaviour are tiktoken's
+wherever tiktoken has them, so ``import ctxengine as tiktoken`` is enough to change over, and the
+ids are the same for every text.
+
+>>> import ctxengine
+>>> encoding = ctxengine.get_encoding("o200k_base")
+>>> encoding.encode("hello world")
+[24912, 2375]
+>>> encoding.count("hello world")
+2
+>>> encoding.decode([24912, 2375])
+'hello world'
+
+An `Encoding` never changes; every method may be called from any thread, and long calls release the
+GIL.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import threading
+from bisect import bisect_left
+
+from ctxengine import _core
+from ctxengine.errors import ArgumentError, LoadError, UnknownTokenError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from typing import Any, Literal
+
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "Encoding",
+    "encoding_for_model",
+    "encoding_name_for_model",
+    "get_encoding",
+    "list_encoding_names",
+]
+
+# The published pre-tokenizer patterns and the native scanner of each. Sources: tiktoken 0.14
+# (openai_public.py), GPT-2's encoder.py, and the tokenizer.json of Qwen2.5.
+_R50K = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+_GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+_CL100K = (
+    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"""
+    r"""|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+)
+_O200K = "|".join(
+    (
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""\p{N}{1,3}""",
+        r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
+        r"""\s*[\r\n]+""",
+        r"""\s+(?!\S)""",
+        r"""\s+""",
+    )
+)
+_QWEN2 = (
+    r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"""
+    r"""|\s*[\r\n]+|\s+(?!\S)|\s+"""
+)
+_SCANNER_OF = {_R50K: "r50k", _GPT2: "r50k", _CL100K: "cl100k", _O200K: "o200k", _QWEN2: "qwen2"}
+_PATTERN_OF = {"r50k": _R50K, "cl100k": _CL100K, "o200k": _O200K, "qwen2": _QWEN2}
+
+# Unicode's White_Space property, for which str.isspace is not quite the test.
+_WHITE_SPACE = frozenset(
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+# encode_with_unstable tries every token that could straddle the end, for every byte that it could
+# begin at: quadratic in the unstable part. No word of a real text comes near this size.
+_MAX_UNSTABLE_BYTES = 1024
+
+_NO_SPECIAL_TOKENS = _core.SpecialTokens({})
+
+
+class Encoding:
+    """A byte-level BPE encoding.
+
+    Use `get_encoding` for the shipped ones. The constructor takes tables of your own, as tiktoken's
+    does.
+
+    Parameters
+    ----------
+    name : str
+        Any name; shown by ``repr`` and in messages.
+    pat_str : str
+        One of the published pre-tokenizer patterns: those of GPT-2 (r50k, p50k), cl100k, o200k and
+        Qwen2. There is no regular expression engine behind it.
+    mergeable_ranks : mapping of bytes to int
+        Ordinary tokens; an id is also the token's merge rank. All 256 single bytes must be there.
+        Ids below 2**24.
+    special_tokens : mapping of str to int
+        Special tokens; ids below 2**31 that no ordinary token has.
+    explicit_n_vocab : int, optional
+        Check that there are exactly this many tokens, with ids from 0 on.
+
+    Raises
+    ------
+    LoadError
+        If the pattern is not a known one, or the tables are not as said above.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pat_str: str,
+        mergeable_ranks: Mapping[bytes, int],
+        special_tokens: Mapping[str, int],
+        explicit_n_vocab: int | None = None,
+    ) -> None:
+        scanner = _SCANNER_OF.get(pat_str)
+        if scanner is None:
+            raise LoadError(f"encoding {name}: no scanner for the pattern {pat_str!r}")
+        native = _core.Encoding(name, scanner, dict(mergeable_ranks), dict(special_tokens))
+        if explicit_n_vocab is not None:
+            num_tokens = len(mergeable_ranks) + len(special_tokens)
+            if not num_tokens == explicit_n_vocab == native.max_token_value + 1:
+                raise LoadError(
+                    f"encoding {name}: {num_tokens} tokens up to id {native.max_token_value}, "
+                    f"but explicit_n_vocab is {explicit_n_vocab}"
+                )
+        self._init_native(native)
+
+    def _init_native(self, native: _core.Encoding) -> None:
+        self._native = native
+        self._special_tokens = native.special_tokens()
+        self._special_ids = frozenset(self._special_tokens.values())
+        self._special_spellings = frozenset(self._special_tokens)
+        self._all_special = _core.SpecialTokens(self._special_tokens)
+
+    @classmethod
+    def _wrap(cls, native: _core.Encoding) -> Encoding:
+        encoding = cls.__new__(cls)
+        encoding._init_native(native)
+        return encoding
+
+    @classmethod
+    def from_tiktoken(cls, encoding: Any) -> Encoding:
+        """Make the same encoding out of a ``tiktoken.Encoding``.
+
+        Raises
+        ------
+        LoadError
+            If its pattern is not one of the published ones.
+        """
+        return cls(
+            encoding.name,
+            pat_str=encoding._pat_str,
+            mergeable_ranks=encoding._mergeable_ranks,
+            special_tokens=encoding._special_tokens,
+        )
+
+    def as_tiktoken(self) -> Any:
+        """Make the same encoding as a ``tiktoken.Encoding`` (tiktoken must be installed)."""
+        import tiktoken
+
+        return tiktoken.Encoding(
+            self.name,
+            pat_str=self._pat_str,
+            mergeable_ranks=self._mergeable_ranks,
+            special_tokens=self._special_tokens,
+        )
+
+    # --- text to ids ---
+
+    def encode(
+        self,
+        text: str,
+        *,
+        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        disallowed_special: Literal["all"] | Collection[str] = "all",
+    ) -> list[int]:
+        """Encode a text.
+
+        Special tokens steer a model, so text from outside must not be able to spell them by
+        accident: by default their spellings in `text` are an error.
+
+        Parameters
+        ----------
+        text : str
+            Pairs of surrogates count as the character that they spell, lone ones as U+FFFD.
+        allowed_special : set of str or "all"
+            Spellings that become special tokens: leftmost first, the longest of those that begin at
+            the same place.
+        disallowed_special : collection of str or "all"
+            Spellings that are refused. "all" stands for all that are not allowed; ``()`` lets
+            spellings that are not allowed pass as ordinary text.
+
+        Returns
+        -------
+        list of int
+
+        Raises
+        ------
+        SpecialTokenError
+            If `text` holds a disallowed spelling.
+
+        Notes
+        -----
+        Linear in the text, whatever it is. Each pre-token is looked up as a whole; one that is no
+        token is merged from single bytes, always joining the pair whose bytes have the lowest rank
+        (Sennrich et al., 2016, on bytes; the rule is that of tiktoken).
+        """
+        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
+        return self._native.encode(text, allowed, disallowed)
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Encode a text in which spellings of special tokens are text like any other.
+
+        Returns
+        -------
+        list of int
+        """
+        return self._native.encode_ordinary(text)
+
+    def encode_to_numpy(
+        self,
+        text: str,
+        *,
+        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        disallowed_special: Literal["all"] | Collection[str] = "all",
+    ) -> npt.NDArray[np.uint32]:
+        """Encode as `encode` does, without making an int object for each id: the fastest way.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint32[num_tokens].
+        """
+        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
+        return self._native.encode_to_numpy(text, allowed, disallowed)
+
+    def encode_into(self, text: str, buffer: Any) -> int:
+        """Encode as `encode_ordinary` does, into memory of the caller's.
+
+        Parameters
+        ----------
+        text : str
+        buffer : writable buffer
+            One-dimensional, contiguous, of uint32 or int32: a numpy array, an ``array.array``.
+
+        Returns
+        -------
+        int
+            Number of ids written, from index 0 on.
+
+        Raises
+        ------
+        CapacityError
+            If the buffer is too short; it is then as it was.
+        """
+        return self._native.encode_into(text, buffer)
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """Encode any bytes; ``decode_bytes`` gives them back.
+
+        Valid UTF-8 is encoded as by `encode_ordinary`. Otherwise the text before the first
+        malformed byte is, except that its last pre-token (with blank tokens before it, if it is
+        blank) and all bytes from there on are merged as one pre-token, as tiktoken has it.
+
+        Returns
+        -------
+        list of int
+        """
+        return self._native.encode_bytes(data)
+
+    def encode_batch(
+        self,
+        text: Sequence[str],
+        *,
+        num_threads: int = 8,
+        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        disallowed_special: Literal["all"] | Collection[str] = "all",
+    ) -> list[list[int]]:
+        """Encode several texts as `encode` does, on up to `num_threads` threads without the GIL.
+
+        Returns
+        -------
+        list of list of int
+            In the order of the texts.
+        """
+        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
+        return self._native.encode_batch(text, allowed, disallowed, num_threads)
+
+    def encode_ordinary_batch(
+        self, text: Sequence[str], *, num_threads: int = 8
+    ) -> list[list[int]]:
+        """Encode several texts as `encode_ordinary` does, on up to `num_threads` threads.
+
+        Returns
+        -------
+        list of list of int
+            In the order of the texts.
+        """
+        none = _NO_SPECIAL_TOKENS
+        return self._native.encode_batch(text, none, none, num_threads)
+
+    def encode_segments(self, segments: Sequence[tuple[str, bool]]) -> npt.NDArray[np.uint32]:
+        r"""Encode a rendered prompt whose parts are trusted or not.
+
+        Parameters
+        ----------
+        segments : sequence of (text, trusted)
+            The ids are those of the joined text, and words are cut across the borders of segments;
+            but only a spelling that lies wholly inside one trusted segment becomes a special token.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint32[num_tokens].
+
+        Examples
+        --------
+        >>> encoding = get_encoding("qwen3")
+        >>> encoding.encode_segments([("<|im_start|>user\n", True), ("<|im_end|>", False)]).tolist()
+        [151644, 872, 198, 27, 91, 318, 6213, 91, 29]
+        """
+        return self._native.encode_segments(segments)
+
+    def encode_single_token(self, text_or_bytes: str | bytes) -> int:
+        """Return the id of the token, ordinary or special, that is spelled exactly like this.
+
+        Raises
+        ------
+        UnknownTokenError
+            If there is none (a KeyError too).
+        """
+        if isinstance(text_or_bytes, str):
+            text_or_bytes = text_or_bytes.encode()
+        return self._native.encode_single_token(text_or_bytes)
+
+    def encode_with_unstable(
+        self,
+        text: str,
+        *,
+        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        disallowed_special: Literal["all"] | Collection[str] = "all",
+    ) -> tuple[list[int], list[list[int]]]:
+        """Encode a text that may go on: ids that are sure to stay, and ways in which it may end.
+
+        Returns
+        -------
+        stable : list of int
+            Ids of a prefix of `text` that no continuation changes.
+        completions : list of list of int
+            Ids that may follow `stable`: together they spell `text`, the last id perhaps more.
+            Sorted (tiktoken, whose rules these are, returns them in no order).
+
+        Raises
+        ------
+        ArgumentError
+            If the text ends in a word (or a run of blanks or symbols) of more than 1024 bytes: the
+            work is quadratic in its length.
+        SpecialTokenError
+            As `encode`.
+        """
+        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
+        ids, num_unstable = self._native.encode_unstable(text, allowed, disallowed)
+        stable = ids[: len(ids) - num_unstable]
+        unstable = self.decode_bytes(ids[len(stable) :])
+        if len(unstable) > _MAX_UNSTABLE_BYTES:
+            raise ArgumentError(
+                f"the unstable end of the text has {len(unstable)} bytes, "
+                f"the limit is {_MAX_UNSTABLE_BYTES}"
+            )
+        return stable, sorted(map(list, self._completions(unstable)))
+
+    def _completions(self, unstable: bytes) -> set[tuple[int, ...]]:
+        completions: set[tuple[int, ...]] = set()
+        if not unstable:
+            return completions
+        for token in self._tokens_beginning_with(unstable):
+            completions.add((self._native.encode_single_token(token),))
+        # A token that straddles the end may begin at any later byte too. What then comes before it
+        # is encoded anew, together with it.
+        for i in range(1, len(unstable)):
+            for token in self._tokens_beginning_with(unstable[i:]):
+                ids = self._encode_text_or_merge(unstable[:i] + token)
+                completions.add(self._shortest_covering(ids, len(unstable)))
+        # More text can make the pattern cut off the last white space, which `unstable` has joined.
+        last = _last_character(unstable)
+        if last in _WHITE_SPACE and len(last.encode()) < len(unstable):
+            cut = len(unstable) - len(last.encode())
+            merge = self._native.merge_bytes
+            completions.add((*merge(unstable[:cut]), *merge(unstable[cut:])))
+        return completions
+
+    def _tokens_beginning_with(self, prefix: bytes) -> list[bytes]:
+        tokens = self._sorted_tokens
+        begin = end = bisect_left(tokens, prefix)
+        while end < len(tokens) and tokens[end].startswith(prefix):
+            end += 1
+        return tokens[begin:end]
+
+    def _encode_text_or_merge(self, data: bytes) -> list[int]:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return self._native.merge_bytes(data)
+        return self._native.encode_ordinary(text)
+
+    def _shortest_covering(self, ids: list[int], num_bytes: int) -> tuple[int, ...]:
+        covered = 0
+        for num_ids, token in enumerate(self._native.decode_tokens(ids), 1):
+            covered += len(token)
+            if covered >= num_bytes:
+                return tuple(ids[:num_ids])
+        return tuple(ids)
+
+    def _special_modes(
+        self,
+        allowed_special: Literal["all"] | AbstractSet[str],
+        disallowed_special: Literal["all"] | Collection[str],
+    ) -> tuple[_core.SpecialTokens, _core.SpecialTokens]:
+        """Spellings to recognise and spellings to refuse."""
+        allowed: AbstractSet[str]
+        if allowed_special == "all":
+            allowed = self._special_spellings
+            allowed_matcher = self._all_special
+        else:
+            allowed = allowed_special
+            known = self._special_tokens
+            allowed_matcher = (
+                _matcher(
+                    frozenset((spelling, known[spelling]) for spelling in allowed & known.keys())
+                )
+                if allowed
+                else _NO_SPECIAL_TOKENS
+            )
+        if disallowed_special == "all":
+            if not allowed:
+                return allowed_matcher, self._all_special
+            disallowed_special = self._special_spellings - allowed
+        if not disallowed_special:
+            return allowed_matcher, _NO_SPECIAL_TOKENS
+        return allowed_matcher, _matcher(frozenset((s, 0) for s in disallowed_special))
+
+    # --- counting ---
+
+    def count(self, text: str) -> int:
+        """Return ``len(encode_ordinary(text))`` without storing an id.
+
+        Spellings of special tokens are text like any other; no text raises.
+        """
+        return self._native.count(text)
+
+    def count_batch(self, texts: Sequence[str], *, num_threads: int = 8) -> npt.NDArray[np.int64]:
+        """Count several texts on up to `num_threads` threads without the GIL.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64[len(texts)].
+        """
+        return self._native.count_batch(texts, num_threads)
+
+    def fits(self, text: str, limit: int) -> bool:
+        """Tell whether ``count(text) <= limit``, in O(limit): it stops once the answer is known."""
+        limit = operator.index(limit)
+        return self._native.fits(text, max(-1, min(limit, 2**63 - 1)))
+
+    async def acount(self, text: str) -> int:
+        """Count off the event loop, in the loop's default executor."""
+        import asyncio
+
+        return await asyncio.to_thread(self.count, text)
+
+    async def aencode(
+        self,
+        text: str,
+        *,
+        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        disallowed_special: Literal["all"] | Collection[str] = "all",
+    ) -> list[int]:
+        """Encode as `encode` does, off the event loop, in the loop's default executor."""
+        import asyncio
+
+        return await asyncio.to_thread(
+            self.encode,
+            text,
+            allowed_special=allowed_special,
+            disallowed_special=disallowed_special,
+        )
+
+    # --- ids to text ---
+
+    def decode(self, tokens: Sequence[int], errors: str = "replace") -> str:
+        """Decode ids to text.
+
+        Parameters
+        ----------
+        tokens : sequence of int
+            A list, or faster, an array of uint32, int32 or int64.
+        errors : str
+            What to do with bytes that are not UTF-8, as for ``bytes.decode``.
+
+        Raises
+        ------
+        UnknownTokenError
+            If an id is not in the vocabulary (a KeyError too).
+        """
+        return self._native.decode(tokens, errors)
+
+    def decode_bytes(self, tokens: Sequence[int]) -> bytes:
+        """Decode ids to the bytes of their tokens, joined.
+
+        Raises
+        ------
+        UnknownTokenError
+            If an id is not in the vocabulary (a KeyError too).
+        """
+        return self._native.decode_bytes(tokens)
+
+    def decode_batch(
+        self, batch: Sequence[Sequence[int]], *, errors: str = "replace", num_threads: int = 8
+    ) -> list[str]:
+        """Decode several sequences of ids.
+
+        `num_threads` is there because tiktoken has it: making the str objects takes most of the
+        time and needs the GIL, so all is done on this thread.
+        """
+        _check_threads(num_threads)
+        return [self._native.decode(tokens, errors) for tokens in batch]
+
+    def decode_bytes_batch(
+        self, batch: Sequence[Sequence[int]], *, num_threads: int = 8
+    ) -> list[bytes]:
+        """Decode several sequences of ids to bytes; `num_threads` as for `decode_batch`."""
+        _check_threads(num_threads)
+        return [self._native.decode_bytes(tokens) for tokens in batch]
+
+    def decode_with_offsets(self, tokens: Sequence[int]) -> tuple[str, list[int]]:
+        """Decode ids to text and say where in it each token begins.
+
+        Returns
+        -------
+        text : str
+        offsets : list of int
+            Index into `text` of the first character that has bytes of the token.
+
+        Raises
+        ------
+        UnicodeDecodeError
+            If the bytes are not valid UTF-8.
+        UnknownTokenError
+            If an id is not in the vocabulary.
+        """
+        pieces = self._native.decode_tokens(tokens)
+        text = b"".join(pieces).decode()
+        offsets = []
+        num_begun = 0  # characters whose first byte has been passed
+        for piece in pieces:
+            begins_inside = piece[0] & 0xC0 == 0x80
+            offsets.append(max(0, num_begun - begins_inside))
+            num_begun += sum(byte & 0xC0 != 0x80 for byte in piece)
+        return text, offsets
+
+    def decode_tokens_bytes(self, tokens: Sequence[int]) -> list[bytes]:
+        """Return the bytes of each token."""
+        return self._native.decode_tokens(tokens)
+
+    def decode_single_token_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token, ordinary or special.
+
+        Raises
+        ------
+        UnknownTokenError
+            If the id is not in the vocabulary (a KeyError too).
+        """
+        return self._native.decode_bytes((token,))
+
+    def token_byte_values(self) -> list[bytes]:
+        """Return the bytes of every ordinary token, sorted."""
+        return self._native.token_byte_values()
+
+    # --- what it is ---
+
+    @property
+    def name(self) -> str:
+        """The encoding's name."""
+        return self._native.name
+
+    @property
+    def max_token_value(self) -> int:
+        """The largest id, special tokens included."""
+        return self._native.max_token_value
+
+    @property
+    def n_vocab(self) -> int:
+        """``max_token_value + 1``: the size that an array indexed by id must have."""
+        return self._native.max_token_value + 1
+
+    @property
+    def eot_token(self) -> int:
+        """The id of ``<|endoftext|>``.
+
+        Raises
+        ------
+        UnknownTokenError
+            If the encoding has no such token.
+        """
+        try:
+            return self._special_tokens["<|endoftext|>"]
+        except KeyError:
+            raise UnknownTokenError(f"encoding {self.name} has no <|endoftext|>") from None
+
+    @property
+    def special_tokens_set(self) -> set[str]:
+        """The spellings of all special tokens."""
+        return set(self._special_spellings)
+
+    def is_special_token(self, token: int) -> bool:
+        """Tell whether the id is that of a special token."""
+        return operator.index(token) in self._special_ids
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that depend on pattern, tokens and special tokens, not on the name.
+
+        Equal in every process, so that counts and ids may be cached under it. Not meant to
+        withstand someone who builds a vocabulary to collide with another.
+        """
+        return self._native.fingerprint
+
+    def __repr__(self) -> str:
+        return f"<Encoding {self.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Encoding):
+            return NotImplemented
+        return self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __copy__(self) -> Encoding:
+        return self  # immutable
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Encoding:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Encoding], tuple[Any, ...]]:
+        if _ENCODINGS.get(self.name) is self:
+            return get_encoding, (self.name,)
+        return _rebuild, (self.name, self._pat_str, self._mergeable_ranks, self._special_tokens)
+
+    # tiktoken's attributes that are not public but that its users, and its tests, reach for.
+
+    @property
+    def _pat_str(self) -> str:
+        return _PATTERN_OF[self._native.pattern]
+
+    @functools.cached_property
+    def _mergeable_ranks(self) -> dict[bytes, int]:
+        return self._native.ranks()
+
+    @functools.cached_property
+    def _sorted_tokens(self) -> list[bytes]:
+        return self._native.token_byte_values()
+
+    def _encode_bytes(self, text: bytes) -> list[int]:
+        return self._native.encode_bytes(text)
+
+    def _encode_single_piece(self, text_or_bytes: str | bytes) -> list[int]:
+        if isinstance(text_or_bytes, str):
+            text_or_bytes = text_or_bytes.encode()
+        return self._native.encode_single_piece(text_or_bytes)
+
+
+@functools.lru_cache(maxsize=128)
+def _matcher(ids: frozenset[tuple[str, int]]) -> _core.SpecialTokens:
+    return _core.SpecialTokens(dict(ids))
+
+
+def _last_character(data: bytes) -> str:
+    """Return the character that the bytes end in, or "" if they do not end in a whole one."""
+    begin = len(data) - 1
+    while begin > 0 and data[begin] & 0xC0 == 0x80:
+        begin -= 1
+    try:
+        return data[begin:].decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _check_threads(num_threads: int) -> None:
+    if num_threads < 1:
+        raise ArgumentError(f"num_threads must be >= 1, got {num_threads}")
+
+
+def _rebuild(
+    name: str, pat_str: str, mergeable_ranks: dict[bytes, int], special_tokens: dict[str, int]
+) -> Encoding:
+    return Encoding(
+        name, pat_str=pat_str, mergeable_ranks=mergeable_ranks, special_tokens=special_tokens
+    )
+
+
+_ENCODINGS: dict[str, Encoding] = {}
+_LOCK = threading.Lock()
+
+
+def get_encoding(encoding_name: str) -> Encoding:
+    """Return a shipped encoding: always the same object for a name.
+
+    Parameters
+    ----------
+    encoding_name : str
+        One of `list_encoding_names`.
+
+    Returns
+    -------
+    Encoding
+        The first call for a name reads the tables; later calls are a dictionary look-up.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such encoding (a ValueError too).
+    LoadError
+        If the package data is damaged.
+    """
+    encoding = _ENCODINGS.get(encoding_name) if isinstance(encoding_name, str) else None
+    if encoding is not None:
+        return encoding
+    names = list_encoding_names()
+    if encoding_name not in names:
+        raise ArgumentError(
+            f"unknown encoding {encoding_name!r}; there are {', '.join(names)} (of ctxengine "
+            f"{_core.__version__})"
+        )
+    with _LOCK:
+        encoding = _ENCODINGS.get(encoding_name)
+        if encoding is None:
+            encoding = Encoding._wrap(
+                _core.Encoding.shipped(encoding_name, _vocabulary_directory())
+            )
+            _ENCODINGS[encoding_name] = encoding
+    return encoding
+
+
+def list_encoding_names() -> list[str]:
+    """Return the names that `get_encoding` takes."""
+    return _core.shipped_encoding_names()
+
+
+def _vocabulary_directory() -> str:
+    from importlib.resources import files
+
+    return str(files("ctxengine") / "vocabularies")
+
+
+# Facts of tiktoken 0.14 (tiktoken/model.py), then open models: gpt-oss, and the Qwen generations
+# whose vocabulary and added tokens are the shipped ones, by their names on the Hugging Face hub.
+# Qwen2 has fewer added tokens than Qwen2.5 and Qwen3.5 another vocabulary, so neither is here.
+_ENCODING_OF_MODEL = {
+    "o1": "o200k_base",
+    "o3": "o200k_base",
+    "o4-mini": "o200k_base",
+    "gpt-5": "o200k_base",
+    "gpt-4.1": "o200k_base",
+    "gpt-4o": "o200k_base",
+    "gpt-4": "cl100k_base",
+    "gpt-3.5-turbo": "cl100k_base",
+    "gpt-3.5": "cl100k_base",
+    "gpt-35-turbo": "cl100k_base",
+    "davinci-002": "cl100k_base",
+    "babbage-002": "cl100k_base",
+    "text-embedding-ada-002": "cl100k_base",
+    "text-embedding-3-small": "cl100k_base",
+    "text-embedding-3-large": "cl100k_base",
+    "text-davinci-003": "p50k_base",
+    "text-davinci-002": "p50k_base",
+    "text-davinci-001": "r50k_base",
+    "text-curie-001": "r50k_base",
+    "text-babbage-001": "r50k_base",
+    "text-ada-001": "r50k_base",
+    "davinci": "r50k_base",
+    "curie": "r50k_base",
+    "babbage": "r50k_base",
+    "ada": "r50k_base",
+    "code-davinci-002": "p50k_base",
+    "code-davinci-001": "p50k_base",
+    "code-cushman-002": "p50k_base",
+    "code-cushman-001": "p50k_base",
+    "davinci-codex": "p50k_base",
+    "cushman-codex": "p50k_base",
+    "text-davinci-edit-001": "p50k_edit",
+    "code-davinci-edit-001": "p50k_edit",
+    "text-similarity-davinci-001": "r50k_base",
+    "text-similarity-curie-001": "r50k_base",
+    "text-similarity-babbage-001": "r50k_base",
+    "text-similarity-ada-001": "r50k_base",
+    "text-search-davinci-doc-001": "r50k_base",
+    "text-search-curie-doc-001": "r50k_base",
+    "text-search-babbage-doc-001": "r50k_base",
+    "text-search-ada-doc-001": "r50k_base",
+    "code-search-babbage-code-001": "r50k_base",
+    "code-search-ada-code-001": "r50k_base",
+    "gpt2": "gpt2",
+    "gpt-2": "gpt2",
+    "gpt-oss": "o200k_harmony",
+    "qwen2.5": "qwen2",
+    "qwen3": "qwen3",
+}
+_ENCODING_OF_MODEL_PREFIX = {
+    "o1-": "o200k_base",
+    "o3-": "o200k_base",
+    "o4-mini-": "o200k_base",
+    "gpt-5": "o200k_base",
+    "gpt-4.5-": "o200k_base",
+    "gpt-4.1-": "o200k_base",
+    "chatgpt-4o-": "o200k_base",
+    "gpt-4o-": "o200k_base",
+    "gpt-4-": "cl100k_base",
+    "gpt-3.5-turbo-": "cl100k_base",
+    "gpt-35-turbo-": "cl100k_base",
+    "gpt-oss-": "o200k_harmony",
+    "ft:gpt-4o": "o200k_base",
+    "ft:gpt-4": "cl100k_base",
+    "ft:gpt-3.5-turbo": "cl100k_base",
+    "ft:davinci-002": "cl100k_base",
+    "ft:babbage-002": "cl100k_base",
+    "openai/gpt-oss-": "o200k_harmony",
+    "qwen2.5-": "qwen2",
+    "Qwen2.5-": "qwen2",
+    "Qwen/Qwen2.5-": "qwen2",
+    "qwen3-": "qwen3",
+    "Qwen3-": "qwen3",
+    "Qwen/Qwen3-": "qwen3",
+}
+
+
+def encoding_name_for_model(model_name: str) -> str:
+    """Return the name of the encoding that a model uses.
+
+    Versions and fine-tunes are known by their prefixes, so a name that no model has may have one.
+
+    Raises
+    ------
+    UnknownTokenError
+        If the name is not known (a KeyError too).
+    """
+    if model_name in _ENCODING_OF_MODEL:
+        return _ENCODING_OF_MODEL[model_name]
+    for prefix, name in _ENCODING_OF_MODEL_PREFIX.items():
+        if model_name.startswith(prefix):
+            return name
+    raise UnknownTokenError(
+        f"no encoding is known for the model {model_name!r}; name one with get_encoding"
+    )
+
+
+def encoding_for_model(model_name: str) -> Encoding:
+    """Return the encoding that a model uses.
+
+    Raises
+    ------
+    UnknownTokenError
+        If the name is not known (a KeyError too).
+    """
+    return get_encoding(encoding_name_for_model(model_name))

@@ -1,0 +1,255 @@
+// How long input is merged in blocks, exactly.
+//
+// Let T be a cut of some bytes into tokens such that merging the bytes of any two neighbours of T
+// alone gives those two tokens back. Then T is what merging all the bytes gives. For consider the
+// first merge of the whole that crosses a cut of T, say the one between t and u. Until then nothing
+// crossed the cuts around t and u, so their bytes went through the very merges that they go through
+// when t and u are merged alone; there the next merge would cross the cut too, but alone they end
+// as t and u. So no merge crosses a cut of T, and by the same comparison t and u end as themselves.
+// (The argument is that of the `bpe` crate of github/rust-gems; it needs nothing of the
+// vocabulary.) The converse holds too: neighbours within a merged block pass that test by
+// themselves.
+//
+//     ids so far    ... t t t t | t t t     next block
+//                        keep     `- merged again, together with the block: r r r r
+//
+// So after each block one test is due, of the last kept token against the first new one. When it
+// fails, twice as many tokens are taken back. Should that add up to too much work (no published
+// vocabulary does), everything is merged in one go.
+#include "tokenize/bpe.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <functional>
+
+namespace ctx::tokenize {
+namespace {
+
+constexpr std::size_t kBlockBytes = 1024;
+constexpr std::size_t kTakenBackTokens = 4;
+
+/// Merges any number of bytes with a heap of candidate pairs; keeps its memory from call to call.
+class HeapMerger {
+ public:
+  HeapMerger(const Vocabulary& vocabulary, std::string_view bytes)
+      : vocabulary_(vocabulary), bytes_(bytes) {}
+
+  /// Merges bytes [begin, end) and appends the ids.
+  void Merge(std::size_t begin, std::size_t end, std::vector<TokenId>& ids) {
+    Start(begin, end);
+    while (!heap_.empty()) {
+      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
+      const std::uint64_t entry = heap_.back();
+      heap_.pop_back();
+      const auto left = static_cast<std::size_t>(entry & kPositionMask);
+      const auto rank = static_cast<TokenId>(entry >> kPositionBits);
+      // An entry is stale when its pair has since been joined otherwise: spans only grow and no two
+      // spans that begin at one byte spell the same token, so comparing ranks tells.
+      if (parts_[left].pair_rank != rank) continue;
+      Join(left, rank);
+    }
+    for (std::size_t i = 0; i < end - begin; i = parts_[i].next) ids.push_back(parts_[i].id);
+  }
+
+ private:
+  static constexpr int kPositionBits = 40;
+  static constexpr std::uint64_t kPositionMask = (std::uint64_t{1} << kPositionBits) - 1;
+
+  /// A run of bytes that is a token by now, at the index of its first byte.
+  struct Part {
+    std::size_t previous;
+    std::size_t next;  // also the end of this part
+    TokenId id;
+    TokenId pair_rank;  // of this part joined with the next, or kNoToken
+  };
+
+  void Start(std::size_t begin, std::size_t end) {
+    region_ = bytes_.substr(begin, end - begin);
+    parts_.resize(region_.size());
+    heap_.clear();
+    for (std::size_t i = 0; i < region_.size(); ++i) {
+      parts_[i] = {i - 1, i + 1, vocabulary_.ByteToken(At(i)), kNoToken};
+      if (i + 1 == region_.size()) break;
+      const TokenId rank = vocabulary_.FindPair(At(i), At(i + 1));
+      parts_[i].pair_rank = rank;
+      if (rank != kNoToken) heap_.push_back(Entry(rank, i));
+    }
+    std::make_heap(heap_.begin(), heap_.end(), std::greater<>());
+  }
+
+  void Join(std::size_t left, TokenId id) {
+    const std::size_t right = parts_[left].next;
+    const std::size_t after = parts_[right].next;
+    parts_[right].pair_rank = kNoToken;
+    parts_[left].next = after;
+    parts_[left].id = id;
+    if (after < region_.size()) parts_[after].previous = left;
+    Offer(left);
+    if (left > 0) Offer(parts_[left].previous);
+  }
+
+  /// Looks up the pair that begins at part `left` and puts it in the heap.
+  void Offer(std::size_t left) {
+    const std::size_t right = parts_[left].next;
+    TokenId rank = kNoToken;
+    if (right < region_.size()) {
+      const std::size_t length = parts_[right].next - left;
+      if (length <= vocabulary_.max_token_bytes()) {
+        rank = vocabulary_.Find(region_.data() + left, length, bytes_.data() + bytes_.size());
+      }
+    }
+    parts_[left].pair_rank = rank;
+    if (rank == kNoToken) return;
+    heap_.push_back(Entry(rank, left));
+    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+  }
+
+  static std::uint64_t Entry(TokenId rank, std::size_t left) noexcept {
+    return std::uint64_t{rank} << kPositionBits | left;
+  }
+  unsigned char At(std::size_t i) const noexcept { return static_cast<unsigned char>(region_[i]); }
+
+  const Vocabulary& vocabulary_;
+  std::string_view bytes_;
+  std::string_view region_;
+  std::vector<Part> parts_;
+  std::vector<std::uint64_t> heap_;
+};
+
+/// The loop over blocks that the head of this file explains.
+class BlockMerger {
+ public:
+  BlockMerger(const Vocabulary& vocabulary, std::string_view bytes)
+      : vocabulary_(vocabulary), bytes_(bytes), heap_merger_(vocabulary, bytes) {}
+
+  void Merge(std::vector<TokenId>& ids) {
+    const std::size_t first = ids.size();
+    // Blocks and what is taken back for them; several times what ordinary text needs.
+    std::size_t work_left = 8 * bytes_.size();
+    for (std::size_t done = 0; done < bytes_.size();) {
+      const std::size_t block_end = std::min(done + kBlockBytes, bytes_.size());
+      std::size_t num_kept = ids.size();
+      std::size_t kept_end = done;
+      for (std::size_t num_taken = kTakenBackTokens;; num_taken *= 2) {
+        while (num_kept > first && ids.size() - num_kept < num_taken) {
+          kept_end -= vocabulary_.Bytes(ids[--num_kept]).size();
+        }
+        if (block_end - kept_end > work_left) {
+          ids.resize(first);
+          return heap_merger_.Merge(0, bytes_.size(), ids);
+        }
+        work_left -= block_end - kept_end;
+        merged_.clear();
+        heap_merger_.Merge(kept_end, block_end, merged_);
+        if (num_kept == first || StayApart(ids[num_kept - 1], merged_.front(), kept_end)) break;
+      }
+      ids.resize(num_kept);
+      ids.insert(ids.end(), merged_.begin(), merged_.end());
+      done = block_end;
+    }
+  }
+
+ private:
+  /// Whether the bytes of tokens `left` and `right`, which meet at `cut`, merge to just these two.
+  bool StayApart(TokenId left, TokenId right, std::size_t cut) {
+    const std::size_t begin = cut - vocabulary_.Bytes(left).size();
+    const std::size_t end = cut + vocabulary_.Bytes(right).size();
+    pair_.clear();
+    heap_merger_.Merge(begin, end, pair_);
+    return pair_.size() == 2 && pair_[0] == left && pair_[1] == right;
+  }
+
+  const Vocabulary& vocabulary_;
+  std::string_view bytes_;
+  HeapMerger heap_merger_;
+  std::vector<TokenId> merged_;
+  std::vector<TokenId> pair_;
+};
+
+}  // namespace
+
+std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
+                       const char* readable_end, TokenId* ids) noexcept {
+  // Bit i of `starts` says that a part begins at byte i. keys[i] is the rank of that part joined
+  // with the next, then the position, so that the least key is the next pair to join. Signed,
+  // because baseline x86-64 has no unsigned vector minimum.
+  constexpr std::size_t kLanes = 8;
+  constexpr std::int32_t kNone = INT32_MAX;
+  constexpr int kPositionBits = 6;
+  static_assert(kShortBytes == 1 << kPositionBits);
+  static_assert(Vocabulary::kMaxTokens <= std::uint32_t{1} << (31 - kPositionBits));
+  std::array<TokenId, kShortBytes> id_at;
+  std::array<std::int32_t, kShortBytes> keys;
+  const std::size_t size = bytes.size();
+  const std::size_t padded = (size + kLanes - 1) / kLanes * kLanes;
+  std::uint64_t starts = size == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << size) - 1;
+
+  const auto key_of = [](TokenId rank, std::size_t at) {
+    return rank == kNoToken
+               ? kNone
+               : static_cast<std::int32_t>(rank << kPositionBits | static_cast<TokenId>(at));
+  };
+  const auto byte_at = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  // First part that begins after byte i, or `size`.
+  const auto next_part = [&](std::size_t i) {
+    const std::uint64_t later = i == 63 ? 0 : starts >> (i + 1) << (i + 1);
+    return later == 0 ? size : static_cast<std::size_t>(std::countr_zero(later));
+  };
+  const auto update_pair = [&](std::size_t left) {
+    const std::size_t right = next_part(left);
+    const std::size_t end = right == size ? size : next_part(right);
+    const bool possible = right != size && end - left <= vocabulary.max_token_bytes();
+    keys[left] = key_of(
+        possible ? vocabulary.Find(bytes.data() + left, end - left, readable_end) : kNoToken, left);
+  };
+
+  for (std::size_t i = 0; i + 1 < size; ++i) {
+    id_at[i] = vocabulary.ByteToken(byte_at(i));
+    keys[i] = key_of(vocabulary.FindPair(byte_at(i), byte_at(i + 1)), i);
+  }
+  id_at[size - 1] = vocabulary.ByteToken(byte_at(size - 1));
+  for (std::size_t i = size - 1; i < padded; ++i) keys[i] = kNone;
+
+  for (;;) {
+    std::array<std::int32_t, kLanes> least;
+    least.fill(kNone);
+    for (std::size_t i = 0; i < padded; i += kLanes) {
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        least[lane] = std::min(least[lane], keys[i + lane]);
+      }
+    }
+    const std::int32_t key = *std::min_element(least.begin(), least.end());
+    if (key == kNone) break;
+    const std::size_t left = key & (kShortBytes - 1);
+    const std::size_t right = next_part(left);
+    id_at[left] = static_cast<TokenId>(key >> kPositionBits);
+    keys[right] = kNone;
+    starts &= ~(std::uint64_t{1} << right);
+    update_pair(left);
+    const std::uint64_t earlier = starts & ((std::uint64_t{1} << left) - 1);
+    if (earlier != 0) update_pair(63 - std::countl_zero(earlier));
+  }
+
+  std::size_t num_ids = 0;
+  for (std::uint64_t rest = starts; rest != 0; rest &= rest - 1) {
+    ids[num_ids++] = id_at[std::countr_zero(rest)];
+  }
+  return num_ids;
+}
+
+void MergeLong(const Vocabulary& vocabulary, std::string_view bytes, std::vector<TokenId>& ids) {
+  BlockMerger(vocabulary, bytes).Merge(ids);
+}
+
+void Merge(const Vocabulary& vocabulary, std::string_view bytes, std::vector<TokenId>& ids) {
+  if (bytes.empty()) return;
+  if (bytes.size() > kShortBytes) return MergeLong(vocabulary, bytes, ids);
+  std::array<TokenId, kShortBytes> merged;
+  const std::size_t num_ids =
+      MergeShort(vocabulary, bytes, bytes.data() + bytes.size(), merged.data());
+  ids.insert(ids.end(), merged.begin(), merged.begin() + num_ids);
+}
+
+}  // namespace ctx::tokenize
