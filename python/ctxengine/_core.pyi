@@ -2,6 +2,7 @@
 # One block per layer, in the order of the layers.
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +76,67 @@ class Encoding:
 
 # --- chat ---
 
+# role, content, name, reasoning, channel, tool calls as (name, arguments as JSON)
+_Message: TypeAlias = tuple[
+    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]
+]
+
+class CountTable:
+    def __init__(self, capacity_bytes: int, /) -> None: ...
+    # hits, misses, evictions, num_entries, size_bytes, capacity_bytes
+    def stats(self) -> tuple[int, int, int, int, int, int]: ...
+    def clear(self) -> None: ...
+
+class ChatTemplate:
+    def __init__(self, name: str, enable_thinking: bool, estimate_tools: bool, /) -> None: ...
+    @property
+    def is_rendering(self) -> bool: ...
+    def validate(self, messages: list[_Message], path: str, /) -> None: ...
+    def render(
+        self, messages: list[_Message], tools: list[str], add_generation_prompt: bool, /
+    ) -> list[tuple[str, bool]]: ...
+    # tokens per message, of the template itself, in total
+    def count(
+        self,
+        messages: list[_Message],
+        tools: list[str],
+        add_generation_prompt: bool,
+        encoding: Encoding,
+        table: CountTable,
+        /,
+    ) -> tuple[list[int], int, int]: ...
+    def encode(
+        self,
+        messages: list[_Message],
+        tools: list[str],
+        add_generation_prompt: bool,
+        encoding: Encoding,
+        /,
+    ) -> npt.NDArray[np.uint32]: ...
+
+def chat_template_names() -> list[str]: ...
+def count_texts(texts: list[str], encoding: Encoding, table: CountTable, /) -> list[int]: ...
+
 # --- budget ---
+
+_Bounds: TypeAlias = tuple[int, int, float, int]  # min_tokens, max_tokens, weight, priority
+_Item: TypeAlias = tuple[int, float, int]  # tokens, utility, group or -1
+
+def water_fill(room: int, sections: Sequence[tuple[_Bounds, int]], /) -> list[int]: ...
+# first kept turn, kept tokens; grid_step 0 cuts tightly
+def history_cut(
+    turn_tokens: Sequence[int], limit: int, grid_step: int, /
+) -> tuple[int, int]: ...
+def select_items(items: Sequence[_Item], capacity: int, /) -> list[bool]: ...
+# first kept turn, and for each section which items are taken
+def decide_plan(
+    room: int,
+    turn_tokens: Sequence[int],
+    history_bounds: _Bounds,
+    grid_step: int,
+    item_sections: Sequence[tuple[_Bounds, Sequence[_Item]]],
+    /,
+) -> tuple[int, list[list[bool]]]: ...
 
 # --- prefix ---
 
