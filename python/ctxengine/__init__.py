@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         SpecialTokenError,
         UnknownTokenError,
     )
+    from ctxengine.kv import KVCacheManager
+    from ctxengine.prefix import BlockHasher
     from ctxengine.tokenize import (
         Encoding,
         encoding_for_model,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "ArgumentError": "errors",
+    "BlockHasher": "prefix",
     "Budget": "budget",
     "BudgetExceeded": "errors",
     "CapacityError": "errors",
@@ -52,6 +55,7 @@ _MODULE_OF = {
     "DeviceError": "errors",
     "Encoding": "tokenize",
     "Item": "budget",
+    "KVCacheManager": "kv",
     "LoadError": "errors",
     "Plan": "budget",
     "Section": "budget",
@@ -85,6 +89,7 @@ _MODULES = frozenset(
 
 __all__ = [
     "ArgumentError",
+    "BlockHasher",
     "Budget",
     "BudgetExceeded",
     "CapacityError",
@@ -92,6 +97,7 @@ __all__ = [
     "DeviceError",
     "Encoding",
     "Item",
+    "KVCacheManager",
     "LoadError",
     "Plan",
     "Section",

@@ -1,11 +1,13 @@
 # The native core, as the public modules see it. Held true by `nox -s types` (mypy.stubtest).
 # One block per layer, in the order of the layers.
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+_Ints: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
 
 __version__: str
 
@@ -140,7 +142,74 @@ def decide_plan(
 
 # --- prefix ---
 
+class BlockHasher:
+    def __init__(
+        self,
+        block_size: int,
+        scheme: str,
+        cache_salt: str | None,
+        extra_keys: Iterable[tuple[str | int, ...]] | None,
+        root: str | bytes | None,
+        /,
+    ) -> None: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def digest_size(self) -> int: ...
+    def hash(self, token_ids: _Ints, parent: bytes | None, /) -> list[bytes]: ...
+    def hash_int64(self, token_ids: _Ints, parent: bytes | None, /) -> npt.NDArray[np.uint64]: ...
+
 # --- kv ---
+
+class KVCacheManager:
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        max_rows: int,
+        max_row_tokens: int,
+        hash_bits: int,
+        /,
+    ) -> None: ...
+    @property
+    def num_blocks(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def max_rows(self) -> int: ...
+    @property
+    def max_row_blocks(self) -> int: ...
+    @property
+    def block_tables(self) -> npt.NDArray[np.int32]: ...
+    def acquire(
+        self,
+        token_ids: _Ints,
+        cache_salt: str | None,
+        extra_keys: Iterable[tuple[str | int, ...]] | None,
+        /,
+    ) -> tuple[int, int] | None: ...
+    def can_admit(self, num_tokens: int, /) -> bool: ...
+    def reserve(
+        self, rows: _Ints, num_new: int | _Ints, /
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32], int | None]: ...
+    def settle(
+        self,
+        rows: _Ints,
+        num_accepted: int | _Ints,
+        token_ids: _Ints,
+        indptr: _Ints | None,
+        /,
+    ) -> None: ...
+    def fork(self, row: int, /) -> int | None: ...
+    def truncate(self, row: int, num_tokens: int, /) -> None: ...
+    def free(self, rows: _Ints, /) -> None: ...
+    def evict(self, num_blocks: int, /) -> npt.NDArray[np.int32]: ...
+    def slot_mapping(
+        self, rows: _Ints, positions: _Ints, out: npt.NDArray[np.int64] | None, /
+    ) -> npt.NDArray[np.int64]: ...
+    def stats(self) -> dict[str, int]: ...
+    def snapshot(self) -> dict[str, Any]: ...
+    def check(self) -> None: ...
 
 # --- limits ---
 

@@ -48,8 +48,8 @@ class BlockHasher:
     root : str or bytes, optional
         For ``vllm_sha256_cbor`` the start of every chain: a ``str`` is the value of PYTHONHASHSEED
         under which vLLM runs, ``bytes`` (32) are its NONE_HASH itself; the default is the fixed
-        seed that vLLM uses when PYTHONHASHSEED is not set. For ``keyed128``: 32 bytes from which the key
-        is expanded.
+        seed that vLLM uses when PYTHONHASHSEED is not set. For ``keyed128``: 32 bytes from
+        which the key is expanded.
 
     Raises
     ------
