@@ -125,11 +125,11 @@ _Bounds: TypeAlias = tuple[int, int, float, int]  # min_tokens, max_tokens, weig
 _Item: TypeAlias = tuple[int, float, int]  # tokens, utility, group or -1
 
 def water_fill(room: int, sections: Sequence[tuple[_Bounds, int]], /) -> list[int]: ...
+
 # first kept turn, kept tokens; grid_step 0 cuts tightly
-def history_cut(
-    turn_tokens: Sequence[int], limit: int, grid_step: int, /
-) -> tuple[int, int]: ...
+def history_cut(turn_tokens: Sequence[int], limit: int, grid_step: int, /) -> tuple[int, int]: ...
 def select_items(items: Sequence[_Item], capacity: int, /) -> list[bool]: ...
+
 # first kept turn, and for each section which items are taken
 def decide_plan(
     room: int,
@@ -214,3 +214,23 @@ class KVCacheManager:
 # --- limits ---
 
 # --- cuda ---
+
+_Vector: TypeAlias = tuple[int, int, int]  # address, length, stride in elements
+_Matrix: TypeAlias = tuple[int, int, int, int, int]  # address, rows, columns, strides
+
+def cuda_build_info() -> tuple[str, tuple[str, ...], int]: ...
+def cuda_why_not() -> str: ...
+def cuda_devices() -> list[tuple[str, int, int, int]]: ...
+def slot_mapping_host(
+    block_tables: _Matrix, rows: _Vector, positions: _Vector, block_size: int, slots: _Vector, /
+) -> None: ...
+def slot_mapping_device(
+    block_tables: _Matrix,
+    rows: _Vector,
+    positions: _Vector,
+    block_size: int,
+    slots: _Vector,
+    stream: int,
+    after: list[int],
+    /,
+) -> None: ...
