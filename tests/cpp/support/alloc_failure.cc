@@ -1,5 +1,6 @@
 #include "support/alloc_failure.h"
 
+#include <cstddef>
 #include <cstdlib>
 
 namespace {
