@@ -41,7 +41,7 @@ SpecialTokenList HarmonyTokens() {
   for (TokenId id = 200000; id <= 201087; ++id) {
     const bool named = id <= 200012 && id != 200000 && id != 200001 && id != 200004 &&
                        id != 200009 && id != 200010 && id != 200011;
-    if (!named) tokens.push_back({StrCat("<|reserved_", id, "|>"), id});
+    if (!named) tokens.push_back({"<|reserved_" + std::to_string(id) + "|>", id});
   }
   return tokens;
 }
@@ -54,7 +54,7 @@ SpecialTokenList ConsecutiveTokens(TokenId first, const std::vector<const char*>
 
 constexpr TokenId kFirstQwenToken = 151643;
 
-const std::vector<const char*> Qwen2Spellings() {
+std::vector<const char*> Qwen2Spellings() {
   return {"<|endoftext|>",      "<|im_start|>",     "<|im_end|>",     "<|object_ref_start|>",
           "<|object_ref_end|>", "<|box_start|>",    "<|box_end|>",    "<|quad_start|>",
           "<|quad_end|>",       "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
@@ -107,7 +107,7 @@ std::shared_ptr<const Encoding> LoadShippedEncoding(std::string_view name,
     if (recipe.name != name) continue;
     std::vector<std::string> paths;
     for (const char* const table : recipe.tables) {
-      paths.push_back(StrCat(directory, "/", table, ".vocab"));
+      paths.push_back(directory + "/" + table + ".vocab");
     }
     return std::make_shared<const Encoding>(recipe.name, recipe.pattern,
                                             Vocabulary::FromPackedFiles(paths),

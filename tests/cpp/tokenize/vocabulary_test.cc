@@ -1,0 +1,186 @@
+#include "tokenize/vocabulary.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "common/error.h"
+#include "doctest/doctest.h"
+#include "support/alloc_failure.h"
+#include "tokenize/tiny_vocabulary.h"
+
+namespace ctx::tokenize {
+namespace {
+
+using testing::MakeVocabulary;
+using testing::Ranks;
+using testing::WithSingleBytes;
+
+/// A file that is gone when the object is.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::string_view content)
+      : path_((std::filesystem::temp_directory_path() / "ctxengine_vocabulary_XXXXXX").string()) {
+    const int fd = ::mkstemp(path_.data());
+    REQUIRE(fd >= 0);
+    ::close(fd);
+    std::ofstream(path_, std::ios::binary).write(content.data(), std::ssize(content));
+  }
+  ~TemporaryFile() { std::remove(path_.c_str()); }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+std::string U32(std::uint32_t value) {
+  std::string bytes;
+  for (int i = 0; i < 4; ++i) bytes += static_cast<char>(value >> 8 * i);
+  return bytes;
+}
+
+std::string Packed(const std::vector<std::string>& rows, std::uint32_t first_rank = 0) {
+  std::string file = "CTXVOC01" + U32(static_cast<std::uint32_t>(rows.size())) + U32(first_rank);
+  for (const std::string& row : rows) file += static_cast<char>(row.size()) + row;
+  return file;
+}
+
+std::vector<std::string> SingleByteRows() {
+  std::vector<std::string> rows;
+  for (int byte = 0; byte < 256; ++byte) rows.emplace_back(1, static_cast<char>(byte));
+  return rows;
+}
+
+Vocabulary Load(const std::vector<std::string>& contents) {
+  std::vector<std::unique_ptr<TemporaryFile>> files;
+  std::vector<std::string> paths;
+  for (const std::string& content : contents) {
+    files.push_back(std::make_unique<TemporaryFile>(content));
+    paths.push_back(files.back()->path());
+  }
+  return Vocabulary::FromPackedFiles(paths);
+}
+
+/// What a LoadError says after the name of the file.
+std::string Complaint(const std::vector<std::string>& contents) {
+  try {
+    Load(contents);
+  } catch (const LoadError& error) {
+    const std::string message = error.what();
+    return message.substr(message.find(": ") + 2);
+  }
+  return "no error";
+}
+
+TEST_CASE("packed files: rows, holes, and a second file that goes on") {
+  std::vector<std::string> rows = SingleByteRows();
+  rows.insert(rows.end(), {"", "ab", std::string(255, 'q')});
+  const Vocabulary vocabulary = Load({Packed(rows), Packed({"", "later"}, 259)});
+  CHECK(vocabulary.size() == 261);
+  CHECK(vocabulary.num_tokens() == 259);
+  CHECK(vocabulary.max_token_bytes() == 255);
+  CHECK(vocabulary.Bytes(256).empty());
+  CHECK(vocabulary.Bytes(257) == "ab");
+  CHECK(vocabulary.Bytes(260) == "later");
+  CHECK(vocabulary.Bytes(261).empty());
+  CHECK(vocabulary.Bytes(kNoToken).empty());
+  CHECK(vocabulary.Find("ab") == 257);
+  CHECK(vocabulary.Find("later") == 260);
+  CHECK(vocabulary.Find(std::string(255, 'q')) == 258);
+  CHECK(vocabulary.Find(std::string(254, 'q')) == kNoToken);
+  CHECK(vocabulary.FindPair('a', 'b') == 257);
+  CHECK(vocabulary.FindPair('b', 'a') == kNoToken);
+  CHECK(vocabulary.ByteToken(0xFF) == 0xFF);
+}
+
+TEST_CASE("broken files are refused, with the reason") {
+  std::vector<std::string> rows = SingleByteRows();
+  const std::string good = Packed(rows);
+  CHECK(Complaint({good}) == "no error");
+  CHECK(Complaint({""}) == "0 bytes, shorter than the 16-byte header");
+  CHECK(Complaint({good.substr(0, 15)}) == "15 bytes, shorter than the 16-byte header");
+  CHECK(Complaint({"CTXVOC02" + good.substr(8)}) == "does not begin with CTXVOC01");
+  CHECK(Complaint({good.substr(0, good.size() - 1)}) == "truncated in row 255 of 256");
+  CHECK(Complaint({good.substr(0, good.size() - 2)}) == "truncated in row 255 of 256");
+  CHECK(Complaint({good + "x"}) == "1 bytes follow the last row");
+  CHECK(Complaint({Packed(rows, 0xFFFFFFFF)}) ==
+        "row 0 has rank 4294967295, the limit is 16777215");
+  CHECK(Complaint({good, Packed({"zz"}, 255)}) == "rank 255 is given twice");
+  CHECK(Complaint({good, Packed({"a"}, 256)}) == "token 'a' has two ranks, 97 and 256");
+  rows[7] = "";
+  CHECK(Complaint({Packed(rows)}) ==
+        "no token for the single byte 7; a byte-level vocabulary needs all 256");
+  CHECK_THROWS_AS(Vocabulary::FromPackedFiles(std::array{std::string("/no/such/file")}), LoadError);
+  CHECK_THROWS_AS(Vocabulary::FromPackedFiles(std::array{std::string("/")}), LoadError);
+  CHECK_THROWS_AS(Vocabulary::FromPackedFiles({}), LoadError);
+}
+
+TEST_CASE("every cut of a file at every length is refused and none crashes") {
+  const std::string good = Packed(SingleByteRows());
+  for (std::size_t size = 0; size < good.size(); size += 3) {
+    CHECK(Complaint({good.substr(0, size)}) != "no error");
+  }
+}
+
+TEST_CASE("ranks: what cannot be a vocabulary is refused") {
+  const auto complaint = [](std::string_view token, TokenId id) {
+    const Ranks ranks = WithSingleBytes({});
+    std::vector<std::pair<std::string_view, TokenId>> pairs(ranks.begin(), ranks.end());
+    pairs.emplace_back(token, id);
+    try {
+      Vocabulary::FromRanks(pairs);
+    } catch (const LoadError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  CHECK(complaint("ab", 256) == "no error");
+  CHECK(complaint("ab", Vocabulary::kMaxTokens - 1) == "no error");
+  CHECK(complaint("ab", Vocabulary::kMaxTokens) ==
+        "rank 16777216 is too large, the limit is 16777215");
+  CHECK(complaint("ab", 97) == "rank 97 is given twice");
+  CHECK(complaint("\xFF", 256) == "token '\\xff' has two ranks, 255 and 256");
+  CHECK(complaint("", 256) == "rank 256 is an empty token");
+  CHECK(complaint(std::string(65535, 'a'), 256) == "no error");
+  CHECK(complaint(std::string(65536, 'a'), 256) ==
+        "the token of rank 256 has 65536 bytes, the limit is 65535");
+}
+
+TEST_CASE("look-up: keys of every length, near misses, and NUL bytes") {
+  std::vector<std::string> tokens;
+  for (std::size_t size = 2; size <= 40; ++size) {
+    tokens.push_back(std::string(size, '\0'));
+    tokens.push_back(std::string(size - 1, 'k') + '\0');
+  }
+  const Ranks ranks = WithSingleBytes(tokens);
+  const Vocabulary vocabulary = MakeVocabulary(ranks);
+  for (const auto& [token, id] : ranks) {
+    CHECK(vocabulary.Find(token) == id);
+    // The same bytes in the middle of a buffer, where whole words are read.
+    const std::string buffer = "xyz" + token + "0123456789";
+    CHECK(vocabulary.Find(buffer.data() + 3, token.size(), buffer.data() + buffer.size()) == id);
+    for (std::size_t i = 1; i < token.size(); ++i) {
+      std::string other = token;
+      other[i] = static_cast<char>(other[i] + 1);
+      const auto known = ranks.find(other);
+      CHECK(vocabulary.Find(other) == (known == ranks.end() ? kNoToken : known->second));
+    }
+  }
+}
+
+TEST_CASE("loading survives failing allocations") {
+  const TemporaryFile file(Packed(SingleByteRows()));
+  const std::vector<std::string> paths = {file.path()};
+  CHECK(ctx::testing::FailEveryAllocation([&] { Vocabulary::FromPackedFiles(paths); }, [] {}) > 0);
+  const Ranks ranks = WithSingleBytes({"ab"});
+  CHECK(ctx::testing::FailEveryAllocation([&] { MakeVocabulary(ranks); }, [] {}) > 0);
+}
+
+}  // namespace
+}  // namespace ctx::tokenize

@@ -1,0 +1,486 @@
+"""The public surface of ctxengine.tokenize: what it returns, refuses and promises."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import copy
+import doctest
+import pickle
+import random
+import threading
+import time
+
+import ctxengine
+import numpy as np
+import pytest
+from ctxengine import tokenize
+from ctxengine.reference import bpe
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SINGLE_BYTES = {bytes([byte]): byte for byte in range(256)}
+CL100K = ctxengine.get_encoding("cl100k_base")
+QWEN3 = ctxengine.get_encoding("qwen3")
+
+any_text = st.text(st.characters(), max_size=60)  # surrogates too
+
+
+def tiny(ranks, special_tokens=None, **options):
+    return ctxengine.Encoding(
+        "tiny",
+        pat_str=CL100K._pat_str,
+        mergeable_ranks=ranks,
+        special_tokens=special_tokens or {},
+        **options,
+    )
+
+
+def repaired(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def test_docstring_examples():
+    assert doctest.testmod(tokenize).failed == 0
+
+
+# --- encoding ---
+
+
+@given(any_text)
+def test_round_trip(text):
+    for name in ("gpt2", "cl100k_base", "o200k_base", "qwen2"):
+        encoding = ctxengine.get_encoding(name)
+        ids = encoding.encode_ordinary(text)
+        assert encoding.decode(ids) == repaired(text)
+        assert encoding.count(text) == len(ids)
+
+
+@given(st.binary(max_size=60))
+def test_bytes_round_trip(data):
+    for name in ("gpt2", "cl100k_base", "o200k_base", "qwen2"):
+        encoding = ctxengine.get_encoding(name)
+        assert encoding.decode_bytes(encoding.encode_bytes(data)) == data
+
+
+@given(
+    st.lists(st.text("abc", min_size=2, max_size=6), max_size=40, unique=True),
+    st.text("abc", min_size=1, max_size=200),
+)
+@settings(deadline=None)
+def test_merging_agrees_with_the_reference(tokens, text):
+    ranks = dict(SINGLE_BYTES)
+    for token in tokens:
+        ranks[token.encode()] = len(ranks)
+    encoding = tiny(ranks)
+    assert encoding._encode_single_piece(text) == bpe.encode_pre_token(ranks, text.encode())
+    assert encoding.encode_ordinary(text) == bpe.encode_pre_token(ranks, text.encode())
+    assert encoding._native.merge_bytes(text.encode()) == bpe.merge(ranks, text.encode())
+
+
+@given(
+    st.lists(st.text("ab<>", min_size=1, max_size=4), max_size=8, unique=True),
+    st.text("ab<> \n", max_size=40),
+)
+def test_special_tokens_are_cut_out_as_the_reference_does(spellings, text):
+    encoding = tiny(SINGLE_BYTES, {s: 1000 + i for i, s in enumerate(spellings)})
+    expected = []
+    for part, special in bpe.split_special(text, spellings):
+        expected += [encoding._special_tokens[part]] if special else encoding.encode_ordinary(part)
+    assert encoding.encode(text, allowed_special="all") == expected
+
+
+def test_special_spellings_are_an_error_unless_said_otherwise():
+    text = "a<|endoftext|>"
+    with pytest.raises(ctxengine.SpecialTokenError, match=r"'<\|endoftext\|>'"):
+        CL100K.encode(text)
+    with pytest.raises(ValueError, match="disallowed special token"):
+        CL100K.encode_to_numpy(text)
+    assert CL100K.encode(text, allowed_special="all") == [64, 100257]
+    plain = CL100K.encode_ordinary(text)
+    assert 100257 not in plain
+    assert CL100K.encode(text, disallowed_special=()) == plain
+    assert CL100K.count(text) == len(plain)
+    assert CL100K.fits(text, len(plain))
+    assert CL100K.encode("a", disallowed_special={"b"}) == [64]
+    with pytest.raises(ctxengine.SpecialTokenError):
+        CL100K.encode("abc", disallowed_special={"b"})
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "a\x00b", "\ufffe", "\U0010ffff", "\ud800", "\udfff\ud800x"]
+)
+def test_odd_characters(text):
+    assert CL100K.decode(CL100K.encode(text)) == repaired(text)
+
+
+def test_surrogates_count_as_what_they_spell_everywhere():
+    text, same = "x\ud83d\udc4d\ud83d", "x👍\ufffd"
+    expected = CL100K.encode(same)
+    assert CL100K.encode(text) == expected
+    assert CL100K.encode_ordinary(text) == expected
+    assert CL100K.encode_to_numpy(text).tolist() == expected
+    assert CL100K.encode_batch([text]) == [expected]
+    assert CL100K.encode_segments([(text, False)]).tolist() == expected
+    assert CL100K.count(text) == len(expected)
+    assert CL100K.fits(text, len(expected))
+    assert not CL100K.fits(text, len(expected) - 1)
+
+
+@given(any_text, st.integers(-3, 70))
+def test_fits_is_count_against_limit(text, limit):
+    assert CL100K.fits(text, limit) == (CL100K.count(text) <= limit)
+
+
+def test_fits_takes_any_integer():
+    assert CL100K.fits("a", 10**30)
+    assert not CL100K.fits("", -(10**30))
+    assert CL100K.fits("a b", np.int64(2))
+    with pytest.raises(TypeError):
+        CL100K.fits("a", 1.5)
+
+
+def test_fits_does_not_read_the_whole_text():
+    text = "word " * 10_000_000
+    CL100K.count("warm up")
+    begin = time.perf_counter()
+    assert not CL100K.fits(text, 1000)
+    assert not CL100K.fits("é" * 10_000_000, 1000)
+    # Counting 50 MB takes a good part of a second.
+    assert time.perf_counter() - begin < 0.1
+
+
+def test_encode_into_writes_ids_or_nothing():
+    expected = CL100K.encode("hello world")
+    buffer = np.full(4, 7, np.uint32)
+    assert CL100K.encode_into("hello world", buffer) == 2
+    assert buffer.tolist() == [*expected, 7, 7]
+    signed = array.array("i", [0, 0])
+    assert CL100K.encode_into("hello world", signed) == 2
+    assert signed.tolist() == expected
+    assert CL100K.encode_into("", np.empty(0, np.uint32)) == 0
+    with pytest.raises(ctxengine.CapacityError) as error:
+        CL100K.encode_into("hello world again", buffer[:2])
+    assert (error.value.needed, error.value.capacity) == (3, 2)
+    assert buffer.tolist() == [*expected, 7, 7]
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        np.zeros(9, np.int64),
+        np.zeros(9, np.float32),
+        np.zeros((3, 3), np.uint32),
+        bytes(36),
+        [0] * 9,
+    ],
+)
+def test_encode_into_refuses_other_buffers(buffer):
+    with pytest.raises((TypeError, BufferError)):
+        CL100K.encode_into("hello", buffer)
+
+
+def test_encode_into_refuses_gaps_and_read_only_memory():
+    with pytest.raises(TypeError):
+        CL100K.encode_into("hello", np.zeros(9, np.uint32)[::2])
+    frozen = np.zeros(9, np.uint32)
+    frozen.flags.writeable = False
+    with pytest.raises((TypeError, ValueError, BufferError)):
+        CL100K.encode_into("hello", frozen)
+
+
+def test_segments_let_only_trusted_text_spell_special_tokens():
+    start = "<|im_start|>"
+    plain = QWEN3.encode_ordinary(start)
+
+    def ids(*segments):
+        return QWEN3.encode_segments(segments).tolist()
+
+    assert ids((start, True)) == [151644]
+    assert ids((start, False)) == plain
+    assert ids(("<|im_", True), ("start|>", True)) == plain
+    assert ids(("<|im_", False), ("start|>", True)) == plain
+    assert ids(("user\n", True), ("\nhello", False)) == QWEN3.encode_ordinary("user\n\nhello")
+    assert ids() == []
+    assert QWEN3.encode_segments([]).dtype == np.uint32
+
+
+@given(st.lists(st.tuples(st.text("<|im_start> \nab", max_size=14), st.just(False)), max_size=6))
+def test_untrusted_segments_are_the_ordinary_joined_text(segments):
+    joined = "".join(text for text, _ in segments)
+    assert QWEN3.encode_segments(segments).tolist() == QWEN3.encode_ordinary(joined)
+
+
+@pytest.mark.parametrize("segment", ["ab", ("a",), ("a", 1), (b"a", True), ("a", True, True), None])
+def test_segments_of_other_shapes_are_refused(segment):
+    with pytest.raises(TypeError):
+        QWEN3.encode_segments([segment])
+
+
+def test_batches():
+    texts = ["hello world", "", "goodbye"]
+    expected = [CL100K.encode(text) for text in texts]
+    for num_threads in (1, 2, 100):
+        assert CL100K.encode_batch(texts, num_threads=num_threads) == expected
+        assert CL100K.encode_ordinary_batch(tuple(texts), num_threads=num_threads) == expected
+        counts = CL100K.count_batch(texts, num_threads=num_threads)
+        assert counts.dtype == np.int64
+        assert counts.tolist() == [len(ids) for ids in expected]
+    assert CL100K.encode_batch([]) == []
+    assert CL100K.count_batch([]).tolist() == []
+    with pytest.raises(ctxengine.SpecialTokenError):
+        CL100K.encode_batch(["fine", "<|endoftext|>"])
+
+
+@pytest.mark.parametrize("texts", ["a string", [1], ["a", None], 5, [b"a"]])
+def test_batches_of_other_things_are_refused(texts):
+    for call in (CL100K.encode_batch, CL100K.encode_ordinary_batch, CL100K.count_batch):
+        with pytest.raises(TypeError):
+            call(texts)
+
+
+@pytest.mark.parametrize("num_threads", [0, -1])
+def test_no_threads_are_refused(num_threads):
+    for call in (CL100K.encode_batch, CL100K.count_batch, CL100K.decode_batch):
+        with pytest.raises(ctxengine.ArgumentError, match="num_threads"):
+            call([], num_threads=num_threads)
+
+
+@pytest.mark.parametrize("text", [b"bytes", None, 5, ["a"]])
+def test_what_is_no_text_is_refused(text):
+    for call in (CL100K.encode, CL100K.encode_ordinary, CL100K.encode_to_numpy, CL100K.count):
+        with pytest.raises(TypeError):
+            call(text)
+
+
+def test_unstable_ends_are_bounded():
+    with pytest.raises(ctxengine.ArgumentError, match="1025 bytes, the limit is 1024"):
+        CL100K.encode_with_unstable("x" * 1025)
+    assert CL100K.encode_with_unstable("") == ([], [])
+
+
+def test_awaitables():
+    async def run():
+        return await asyncio.gather(
+            CL100K.acount("hello world"), CL100K.aencode("<|endoftext|>", allowed_special="all")
+        )
+
+    assert asyncio.run(run()) == [2, [100257]]
+
+
+def test_one_encoding_in_many_threads():
+    rng = random.Random(1)
+    text = "".join(chr(rng.choice([32, 10, rng.randint(97, 122), 0x4E2D])) for _ in range(20_000))
+    expected = CL100K.encode_ordinary(text)
+    wrong = []
+
+    def work():
+        ids = [CL100K.encode(text) for _ in range(5)]
+        wrong.extend(i for i in ids if i != expected or CL100K.decode(i) != text)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# --- decoding ---
+
+
+@pytest.mark.parametrize("token", [100256, 100277, 2**31, 2**32, 2**64, -1, -(2**70)])
+def test_ids_that_are_no_token(token):
+    for call in (CL100K.decode, CL100K.decode_bytes, CL100K.decode_tokens_bytes):
+        with pytest.raises(ctxengine.UnknownTokenError, match=str(token)):
+            call([token])
+    with pytest.raises(KeyError):
+        CL100K.decode_single_token_bytes(token)
+    assert not CL100K.is_special_token(token)
+
+
+@pytest.mark.parametrize("ids", [["a"], [1.5], [None], 5, None, "text", [[1]]])
+def test_ids_that_are_no_integers(ids):
+    for call in (CL100K.decode, CL100K.decode_bytes, CL100K.decode_tokens_bytes):
+        with pytest.raises(TypeError):
+            call(ids)
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32, np.int64, np.uint64, np.uint16])
+def test_ids_from_arrays(dtype):
+    ids = np.array([15339, 1917], dtype)
+    assert CL100K.decode(ids) == "hello world"
+    assert CL100K.decode(ids[::-1]) == " worldhello"
+    assert CL100K.decode(ids[:0]) == ""
+
+
+def test_ids_from_other_arrays():
+    assert CL100K.decode(array.array("I", [15339, 1917])) == "hello world"
+    assert CL100K.decode((np.int64(15339), 1917)) == "hello world"
+    with pytest.raises(ctxengine.UnknownTokenError):
+        CL100K.decode(np.array([-1]))
+    with pytest.raises(ctxengine.UnknownTokenError):
+        CL100K.decode(np.array([2**40]))
+    with pytest.raises(TypeError):
+        CL100K.decode(np.array([1.0]))
+    with pytest.raises(TypeError):
+        CL100K.decode(np.zeros((2, 2), np.uint32))
+
+
+def test_invalid_utf8_is_decoded_as_asked():
+    ids = CL100K.encode("👍")
+    assert CL100K.decode(ids[:1]) == "\ufffd"
+    assert CL100K.decode(ids[:1], "ignore") == ""
+    with pytest.raises(UnicodeDecodeError):
+        CL100K.decode(ids[:1], errors="strict")
+    with pytest.raises(LookupError):
+        CL100K.decode(ids[:1], errors="no such handler")
+    with pytest.raises(UnicodeDecodeError):
+        CL100K.decode_with_offsets(ids[:1])
+
+
+def test_single_tokens():
+    assert CL100K.encode_single_token("hello") == CL100K.encode_single_token(b"hello") == 15339
+    assert CL100K.encode_single_token("<|endoftext|>") == CL100K.eot_token == 100257
+    assert CL100K.decode_single_token_bytes(100257) == b"<|endoftext|>"
+    for unknown in ("", "hello world", b"\xff\xff\xff"):
+        with pytest.raises(ctxengine.UnknownTokenError):
+            CL100K.encode_single_token(unknown)
+    with pytest.raises(TypeError):
+        CL100K.encode_single_token(5)
+
+
+# --- registry and construction ---
+
+
+def test_encodings_are_made_once():
+    encodings = []
+
+    def work():
+        encodings.append(ctxengine.get_encoding("p50k_edit"))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(encoding) for encoding in encodings}) == 1
+
+
+def test_names():
+    assert ctxengine.list_encoding_names() == [
+        "gpt2",
+        "r50k_base",
+        "p50k_base",
+        "p50k_edit",
+        "cl100k_base",
+        "o200k_base",
+        "o200k_harmony",
+        "qwen2",
+        "qwen3",
+    ]
+    for name in ctxengine.list_encoding_names():
+        assert ctxengine.get_encoding(name).name == name
+    assert repr(CL100K) == "<Encoding 'cl100k_base'>"
+    for unknown in ("", "gpt5", "../gpt2", None, 5, ["gpt2"]):
+        with pytest.raises(ValueError, match="unknown encoding"):
+            ctxengine.get_encoding(unknown)
+
+
+def test_models():
+    assert ctxengine.encoding_for_model("gpt-4o").name == "o200k_base"
+    assert ctxengine.encoding_for_model("openai/gpt-oss-120b").name == "o200k_harmony"
+    assert ctxengine.encoding_for_model("Qwen/Qwen2.5-7B-Instruct").name == "qwen2"
+    assert ctxengine.encoding_for_model("Qwen/Qwen3-8B").name == "qwen3"
+    for unknown in ("", "claude", "Qwen/Qwen3.5-9B", "Qwen/Qwen2-7B"):
+        with pytest.raises(KeyError, match="no encoding is known"):
+            ctxengine.encoding_name_for_model(unknown)
+
+
+def test_qwen_special_tokens():
+    # added_tokens_decoder of Qwen2.5 and Qwen3: spot checks, also of what is not flagged special.
+    qwen2 = ctxengine.get_encoding("qwen2")
+    assert qwen2._special_tokens["<|endoftext|>"] == 151643
+    assert qwen2._special_tokens["<tool_call>"] == 151657
+    assert qwen2._special_tokens["<|file_sep|>"] == 151664
+    assert QWEN3._special_tokens == {
+        **qwen2._special_tokens,
+        "<tool_response>": 151665,
+        "</tool_response>": 151666,
+        "<think>": 151667,
+        "</think>": 151668,
+    }
+
+
+def test_own_tables():
+    encoding = tiny({**SINGLE_BYTES, b"ab": 300}, {"<x>": 400})
+    assert encoding.encode("abc<x>", allowed_special="all") == [300, 99, 400]
+    assert encoding.n_vocab == 401
+    assert encoding.max_token_value == 400
+    assert encoding.special_tokens_set == {"<x>"}
+    assert encoding.is_special_token(400)
+    assert not encoding.is_special_token(300)
+    with pytest.raises(ctxengine.UnknownTokenError, match="endoftext"):
+        _ = encoding.eot_token
+    assert tiny({**SINGLE_BYTES}, {"<x>": 256}, explicit_n_vocab=257).n_vocab == 257
+
+
+@pytest.mark.parametrize(
+    ("ranks", "special_tokens", "message"),
+    [
+        ({}, {}, "single byte 0"),
+        ({b"a": 1}, {}, "single byte 0"),
+        ({**SINGLE_BYTES, b"": 256}, {}, "empty token"),
+        ({**SINGLE_BYTES, b"ab": 97}, {}, "rank 97 is given twice"),
+        ({**SINGLE_BYTES, b"ab": -1}, {}, "outside"),
+        ({**SINGLE_BYTES, b"ab": 2**24}, {}, "too large"),
+        ({**SINGLE_BYTES, b"ab": 2**40}, {}, "outside"),
+        (SINGLE_BYTES, {"<x>": 97}, "id 97 of an ordinary token"),
+        (SINGLE_BYTES, {"": 300}, "empty spelling"),
+    ],
+)
+def test_tables_that_cannot_be(ranks, special_tokens, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(ranks, special_tokens)
+
+
+def test_arguments_that_cannot_be():
+    with pytest.raises(ctxengine.LoadError, match=r"no scanner for the pattern '\\\\w\+'"):
+        ctxengine.Encoding("x", pat_str=r"\w+", mergeable_ranks=SINGLE_BYTES, special_tokens={})
+    with pytest.raises(ctxengine.LoadError, match="explicit_n_vocab is 999"):
+        tiny(SINGLE_BYTES, explicit_n_vocab=999)
+    with pytest.raises(TypeError):
+        tiny({"a": 1})
+    with pytest.raises(TypeError):
+        tiny({**SINGLE_BYTES, b"ab": "300"})
+
+
+def test_gpt2s_own_pattern_is_known():
+    encoding = ctxengine.Encoding(
+        "gpt2",
+        pat_str=r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        mergeable_ranks=ctxengine.get_encoding("gpt2")._mergeable_ranks,
+        special_tokens={"<|endoftext|>": 50256},
+    )
+    assert encoding == ctxengine.get_encoding("gpt2")
+
+
+def test_equality_is_of_what_decides_the_ids():
+    assert ctxengine.get_encoding("gpt2") == ctxengine.get_encoding("r50k_base")
+    assert hash(ctxengine.get_encoding("gpt2")) == hash(ctxengine.get_encoding("r50k_base"))
+    assert CL100K != QWEN3
+    assert CL100K != "cl100k_base"
+    assert tiny(SINGLE_BYTES) != tiny(SINGLE_BYTES, {"<x>": 300})
+    assert tiny({**SINGLE_BYTES, b"ab": 300}) != tiny({**SINGLE_BYTES, b"ab": 301})
+    assert tiny({**SINGLE_BYTES, b"ab": 300}) == tiny({b"ab": 300, **SINGLE_BYTES})
+
+
+def test_copies_and_pickles():
+    assert pickle.loads(pickle.dumps(CL100K)) is CL100K
+    assert len(pickle.dumps(CL100K)) < 200
+    assert copy.copy(CL100K) is copy.deepcopy(CL100K) is CL100K
+    encoding = tiny({**SINGLE_BYTES, b"ab": 300}, {"<x>": 400})
+    again = pickle.loads(pickle.dumps(encoding))
+    assert again == encoding
+    assert again.name == "tiny"
+    assert again.encode("ab<x>", allowed_special="all") == [300, 400]
