@@ -23,6 +23,8 @@ TYPE_CHECKING = False  # as typing's constant, without the 9 ms that importing t
 if TYPE_CHECKING:
     from typing import Any
 
+    from ctxengine.budget import Budget, Item, Plan, Section, plan
+    from ctxengine.chat import Template, count_messages, count_request, encode_messages
     from ctxengine.errors import (
         ArgumentError,
         BudgetExceeded,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
         SpecialTokenError,
         UnknownTokenError,
     )
+    from ctxengine.kv import KVCacheManager
+    from ctxengine.prefix import BlockHasher
     from ctxengine.tokenize import (
         Encoding,
         encoding_for_model,
@@ -43,18 +47,29 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "ArgumentError": "errors",
+    "BlockHasher": "prefix",
+    "Budget": "budget",
     "BudgetExceeded": "errors",
     "CapacityError": "errors",
     "CtxEngineError": "errors",
     "DeviceError": "errors",
     "Encoding": "tokenize",
+    "Item": "budget",
+    "KVCacheManager": "kv",
     "LoadError": "errors",
+    "Plan": "budget",
+    "Section": "budget",
     "SpecialTokenError": "errors",
+    "Template": "chat",
     "UnknownTokenError": "errors",
+    "count_messages": "chat",
+    "count_request": "chat",
+    "encode_messages": "chat",
     "encoding_for_model": "tokenize",
     "encoding_name_for_model": "tokenize",
     "get_encoding": "tokenize",
     "list_encoding_names": "tokenize",
+    "plan": "budget",
 }
 _MODULES = frozenset(
     (
@@ -74,19 +89,30 @@ _MODULES = frozenset(
 
 __all__ = [
     "ArgumentError",
+    "BlockHasher",
+    "Budget",
     "BudgetExceeded",
     "CapacityError",
     "CtxEngineError",
     "DeviceError",
     "Encoding",
+    "Item",
+    "KVCacheManager",
     "LoadError",
+    "Plan",
+    "Section",
     "SpecialTokenError",
+    "Template",
     "UnknownTokenError",
     "__version__",
+    "count_messages",
+    "count_request",
+    "encode_messages",
     "encoding_for_model",
     "encoding_name_for_model",
     "get_encoding",
     "list_encoding_names",
+    "plan",
 ]
 
 

@@ -1,10 +1,13 @@
 # The native core, as the public modules see it. Held true by `nox -s types` (mypy.stubtest).
 # One block per layer, in the order of the layers.
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+_Ints: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
 
 __version__: str
 
@@ -75,12 +78,159 @@ class Encoding:
 
 # --- chat ---
 
+# role, content, name, reasoning, channel, tool calls as (name, arguments as JSON)
+_Message: TypeAlias = tuple[
+    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]
+]
+
+class CountTable:
+    def __init__(self, capacity_bytes: int, /) -> None: ...
+    # hits, misses, evictions, num_entries, size_bytes, capacity_bytes
+    def stats(self) -> tuple[int, int, int, int, int, int]: ...
+    def clear(self) -> None: ...
+
+class ChatTemplate:
+    def __init__(self, name: str, enable_thinking: bool, estimate_tools: bool, /) -> None: ...
+    @property
+    def is_rendering(self) -> bool: ...
+    def validate(self, messages: list[_Message], path: str, /) -> None: ...
+    def render(
+        self, messages: list[_Message], tools: list[str], add_generation_prompt: bool, /
+    ) -> list[tuple[str, bool]]: ...
+    # tokens per message, of the template itself, in total
+    def count(
+        self,
+        messages: list[_Message],
+        tools: list[str],
+        add_generation_prompt: bool,
+        encoding: Encoding,
+        table: CountTable,
+        /,
+    ) -> tuple[list[int], int, int]: ...
+    def encode(
+        self,
+        messages: list[_Message],
+        tools: list[str],
+        add_generation_prompt: bool,
+        encoding: Encoding,
+        /,
+    ) -> npt.NDArray[np.uint32]: ...
+
+def chat_template_names() -> list[str]: ...
+def count_texts(texts: list[str], encoding: Encoding, table: CountTable, /) -> list[int]: ...
+
 # --- budget ---
+
+_Bounds: TypeAlias = tuple[int, int, float, int]  # min_tokens, max_tokens, weight, priority
+_Item: TypeAlias = tuple[int, float, int]  # tokens, utility, group or -1
+
+def water_fill(room: int, sections: Sequence[tuple[_Bounds, int]], /) -> list[int]: ...
+
+# first kept turn, kept tokens; grid_step 0 cuts tightly
+def history_cut(turn_tokens: Sequence[int], limit: int, grid_step: int, /) -> tuple[int, int]: ...
+def select_items(items: Sequence[_Item], capacity: int, /) -> list[bool]: ...
+
+# first kept turn, and for each section which items are taken
+def decide_plan(
+    room: int,
+    turn_tokens: Sequence[int],
+    history_bounds: _Bounds,
+    grid_step: int,
+    item_sections: Sequence[tuple[_Bounds, Sequence[_Item]]],
+    /,
+) -> tuple[int, list[list[bool]]]: ...
 
 # --- prefix ---
 
+class BlockHasher:
+    def __init__(
+        self,
+        block_size: int,
+        scheme: str,
+        cache_salt: str | None,
+        extra_keys: Iterable[tuple[str | int, ...]] | None,
+        root: str | bytes | None,
+        /,
+    ) -> None: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def digest_size(self) -> int: ...
+    def hash(self, token_ids: _Ints, parent: bytes | None, /) -> list[bytes]: ...
+    def hash_int64(self, token_ids: _Ints, parent: bytes | None, /) -> npt.NDArray[np.uint64]: ...
+
 # --- kv ---
+
+class KVCacheManager:
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        max_rows: int,
+        max_row_tokens: int,
+        hash_bits: int,
+        /,
+    ) -> None: ...
+    @property
+    def num_blocks(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def max_rows(self) -> int: ...
+    @property
+    def max_row_blocks(self) -> int: ...
+    @property
+    def block_tables(self) -> npt.NDArray[np.int32]: ...
+    def acquire(
+        self,
+        token_ids: _Ints,
+        cache_salt: str | None,
+        extra_keys: Iterable[tuple[str | int, ...]] | None,
+        /,
+    ) -> tuple[int, int] | None: ...
+    def can_admit(self, num_tokens: int, /) -> bool: ...
+    def reserve(
+        self, rows: _Ints, num_new: int | _Ints, /
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32], int | None]: ...
+    def settle(
+        self,
+        rows: _Ints,
+        num_accepted: int | _Ints,
+        token_ids: _Ints,
+        indptr: _Ints | None,
+        /,
+    ) -> None: ...
+    def fork(self, row: int, /) -> int | None: ...
+    def truncate(self, row: int, num_tokens: int, /) -> None: ...
+    def free(self, rows: _Ints, /) -> None: ...
+    def evict(self, num_blocks: int, /) -> npt.NDArray[np.int32]: ...
+    def slot_mapping(
+        self, rows: _Ints, positions: _Ints, out: npt.NDArray[np.int64] | None, /
+    ) -> npt.NDArray[np.int64]: ...
+    def stats(self) -> dict[str, int]: ...
+    def snapshot(self) -> dict[str, Any]: ...
+    def check(self) -> None: ...
 
 # --- limits ---
 
 # --- cuda ---
+
+_Vector: TypeAlias = tuple[int, int, int]  # address, length, stride in elements
+_Matrix: TypeAlias = tuple[int, int, int, int, int]  # address, rows, columns, strides
+
+def cuda_build_info() -> tuple[str, tuple[str, ...], int]: ...
+def cuda_why_not() -> str: ...
+def cuda_devices() -> list[tuple[str, int, int, int]]: ...
+def slot_mapping_host(
+    block_tables: _Matrix, rows: _Vector, positions: _Vector, block_size: int, slots: _Vector, /
+) -> None: ...
+def slot_mapping_device(
+    block_tables: _Matrix,
+    rows: _Vector,
+    positions: _Vector,
+    block_size: int,
+    slots: _Vector,
+    stream: int,
+    after: list[int],
+    /,
+) -> None: ...

@@ -1,7 +1,212 @@
+// ChatTemplate and CountTable. Messages arrive as tuples (role, content, name, reasoning, channel,
+// tool calls) that python/ctxengine/chat.py has made; views into their strings live for one call.
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "bindings/bindings.h"
+#include "bindings/convert.h"
+#include "chat/count.h"
+#include "chat/count_table.h"
+#include "chat/template.h"
+#include "common/error.h"
+#include "common/str_cat.h"
+#include "tokenize/encoding.h"
 
 namespace ctx::bindings {
+namespace {
 
-void RegisterChat(pybind11::module_& /*module*/) {}
+using chat::Message;
+using chat::Role;
+using tokenize::Encoding;
+
+struct ChatTemplate {
+  const chat::Template* family;
+  chat::TemplateOptions options;
+};
+
+Role RoleFrom(std::string_view name) {
+  for (const Role role :
+       {Role::kSystem, Role::kDeveloper, Role::kUser, Role::kAssistant, Role::kTool}) {
+    if (chat::RoleName(role) == name) return role;
+  }
+  throw ArgumentError(StrCat("unknown role '", name, "'"));
+}
+
+// The messages and tools of one call, with the strings that they view.
+class Request {
+ public:
+  Request(const py::list& messages, const py::list& tools, bool add_generation_prompt)
+      : Request(messages) {
+    tools_json_.reserve(tools.size());
+    for (const py::handle tool : tools) tools_json_.push_back(View(tool));
+    add_generation_prompt_ = add_generation_prompt;
+  }
+
+  explicit Request(const py::list& messages) {
+    messages_.reserve(messages.size());
+    for (const py::handle item : messages) messages_.push_back(MessageFrom(item));
+  }
+
+  chat::Conversation conversation() const {
+    return {messages_, tools_json_, add_generation_prompt_};
+  }
+  std::size_t size_bytes() const noexcept { return size_bytes_; }
+
+ private:
+  std::string_view View(py::handle text) {
+    const std::string_view view = strings_.emplace_back(text).view();
+    size_bytes_ += view.size();
+    return view;
+  }
+
+  std::optional<std::string_view> OptionalView(py::handle text) {
+    if (text.is_none()) return std::nullopt;
+    return View(text);
+  }
+
+  Message MessageFrom(py::handle item) {
+    const auto fields = py::cast<py::tuple>(item);
+    if (fields.size() != 6) throw ArgumentError("a message is a tuple of six fields");
+    Message message;
+    message.role = RoleFrom(View(fields[0]));
+    message.content = View(fields[1]);
+    message.name = OptionalView(fields[2]);
+    message.reasoning = OptionalView(fields[3]);
+    message.channel = OptionalView(fields[4]);
+    for (const py::handle call : py::cast<py::tuple>(fields[5])) {
+      const auto pair = py::cast<py::tuple>(call);
+      if (pair.size() != 2) throw ArgumentError("a tool call is a tuple of two fields");
+      const std::string_view name = View(pair[0]);
+      message.tool_calls.push_back({name, View(pair[1])});
+    }
+    return message;
+  }
+
+  std::vector<Utf8Text> strings_;
+  std::vector<Message> messages_;
+  std::vector<std::string_view> tools_json_;
+  bool add_generation_prompt_ = false;
+  std::size_t size_bytes_ = 0;
+};
+
+chat::Rendered Render(const ChatTemplate& self, const Request& request) {
+  const chat::Conversation conversation = request.conversation();
+  chat::Validate(*self.family, self.options, conversation.messages, "messages");
+  chat::ValidateRequest(*self.family, self.options, conversation);
+  chat::Rendered rendered;
+  self.family->render(conversation, self.options, rendered);
+  return rendered;
+}
+
+void RequireRendering(const ChatTemplate& self) {
+  if (self.family->is_rendering) return;
+  throw ArgumentError(StrCat("template '", self.family->name,
+                             "' is a count rule: its prompt is not published, so there is no text "
+                             "and there are no token ids"));
+}
+
+py::list RenderSegments(const ChatTemplate& self, const py::list& messages, const py::list& tools,
+                        bool add_generation_prompt) {
+  RequireRendering(self);
+  const Request request(messages, tools, add_generation_prompt);
+  const chat::Rendered rendered = Render(self, request);
+  py::list segments;
+  for (const tokenize::Segment& segment : rendered.segments()) {
+    segments.append(
+        py::make_tuple(py::str(segment.text.data(), segment.text.size()), segment.trusted));
+  }
+  return segments;
+}
+
+py::tuple Count(const ChatTemplate& self, const py::list& messages, const py::list& tools,
+                bool add_generation_prompt, const Encoding& encoding, chat::CountTable& table) {
+  chat::ValidateEncoding(*self.family, encoding);
+  const Request request(messages, tools, add_generation_prompt);
+  chat::Counts counts;
+  {
+    const ReleaseGilForLongWork release(request.size_bytes());
+    const chat::Rendered rendered = Render(self, request);
+    counts = chat::CountTokens(rendered, messages.size(), encoding, &table);
+  }
+  return py::make_tuple(std::move(counts.per_message), counts.template_tokens, counts.total);
+}
+
+py::array_t<TokenId> Encode(const ChatTemplate& self, const py::list& messages,
+                            const py::list& tools, bool add_generation_prompt,
+                            const Encoding& encoding) {
+  RequireRendering(self);
+  chat::ValidateEncoding(*self.family, encoding);
+  const Request request(messages, tools, add_generation_prompt);
+  std::vector<TokenId> ids;
+  {
+    const ReleaseGilForLongWork release(request.size_bytes());
+    encoding.EncodeSegments(Render(self, request).segments(), ids);
+  }
+  return ArrayOfIds(std::move(ids));
+}
+
+// Counts of plain texts, through the same table as the messages.
+std::vector<std::int64_t> CountTexts(const py::list& texts, const Encoding& encoding,
+                                     chat::CountTable& table) {
+  std::vector<Utf8Text> strings;
+  chat::Rendered rendered;
+  std::size_t size_bytes = 0;
+  for (const py::handle text : texts) {
+    const std::string_view view = strings.emplace_back(text).view();
+    rendered.BeginChunk(static_cast<std::int64_t>(strings.size()) - 1);
+    rendered.Text(view);
+    size_bytes += view.size();
+  }
+  const ReleaseGilForLongWork release(size_bytes);
+  return chat::CountTokens(rendered, strings.size(), encoding, &table).per_message;
+}
+
+}  // namespace
+
+void RegisterChat(py::module_& module) {
+  const auto messages = py::arg("messages");
+  const auto tools = py::arg("tools");
+  const auto generation = py::arg("add_generation_prompt");
+  const auto encoding = py::arg("encoding");
+  const auto table = py::arg("table");
+
+  py::class_<chat::CountTable>(module, "CountTable")
+      .def(py::init<std::size_t>(), py::arg("capacity_bytes"), py::pos_only())
+      .def("stats",
+           [](const chat::CountTable& self) {
+             const chat::CountTable::Stats stats = self.stats();
+             return py::make_tuple(stats.hits, stats.misses, stats.evictions, stats.num_entries,
+                                   stats.size_bytes, stats.capacity_bytes);
+           })
+      .def("clear", &chat::CountTable::Clear);
+
+  py::class_<ChatTemplate>(module, "ChatTemplate")
+      .def(py::init([](const std::string& name, bool enable_thinking, bool estimate_tools) {
+             return ChatTemplate{&chat::FindTemplate(name), {enable_thinking, estimate_tools}};
+           }),
+           py::arg("name"), py::arg("enable_thinking"), py::arg("estimate_tools"), py::pos_only())
+      .def_property_readonly("is_rendering",
+                             [](const ChatTemplate& self) { return self.family->is_rendering; })
+      .def(
+          "validate",
+          [](const ChatTemplate& self, const py::list& converted, const std::string& path) {
+            const Request request(converted);
+            chat::Validate(*self.family, self.options, request.conversation().messages, path);
+          },
+          messages, py::arg("path"), py::pos_only())
+      .def("render", RenderSegments, messages, tools, generation, py::pos_only())
+      .def("count", Count, messages, tools, generation, encoding, table, py::pos_only())
+      .def("encode", Encode, messages, tools, generation, encoding, py::pos_only());
+
+  module.def("chat_template_names", [] {
+    std::vector<std::string> names;
+    for (const chat::Template& family : chat::AllTemplates()) names.emplace_back(family.name);
+    return names;
+  });
+  module.def("count_texts", CountTexts, py::arg("texts"), encoding, table, py::pos_only());
+}
 
 }  // namespace ctx::bindings

@@ -1,7 +1,231 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <limits>
+
 #include "bindings/bindings.h"
+#include "bindings/identity.h"
+#include "bindings/int_array.h"
+#include "common/error.h"
+#include "common/str_cat.h"
+#include "kv/manager.h"
 
 namespace ctx::bindings {
+namespace py = pybind11;
+namespace {
 
-void RegisterKv(pybind11::module_& /*module*/) {}
+using kv::KVCacheManager;
+
+constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
+constexpr std::size_t kReleaseGilTokens = 4096;  // about 30 us of hashing
+
+using Int64s = IntArray<std::int64_t>;
+
+Int64s Rows(const py::object& rows) { return {rows, "rows", -kInt64Max, kInt64Max}; }
+
+/// One value per row, or a single int for all of them.
+class PerRow {
+ public:
+  PerRow(const py::object& object, const char* name, std::size_t num_rows) {
+    if (PyLong_Check(object.ptr())) {
+      py::list one;
+      one.append(object);
+      array_.emplace(one, name, -kInt64Max, kInt64Max);
+      repeated_.assign(num_rows, array_->values()[0]);
+    } else {
+      array_.emplace(object, name, -kInt64Max, kInt64Max);
+    }
+  }
+  std::span<const std::int64_t> values() const {
+    return repeated_.empty() ? array_->values() : std::span<const std::int64_t>(repeated_);
+  }
+
+ private:
+  std::optional<Int64s> array_;
+  std::vector<std::int64_t> repeated_;
+};
+
+/// A [n, k] int32 array from n structs of k int32 each.
+template <typename Entry>
+py::array_t<std::int32_t> Int32Table(const std::vector<Entry>& entries) {
+  constexpr std::size_t kColumns = sizeof(Entry) / sizeof(std::int32_t);
+  py::array_t<std::int32_t> result(
+      {static_cast<py::ssize_t>(entries.size()), static_cast<py::ssize_t>(kColumns)});
+  if (!entries.empty()) {
+    std::memcpy(result.mutable_data(), entries.data(), entries.size() * sizeof(Entry));
+  }
+  return result;
+}
+
+py::object Acquire(KVCacheManager& manager, const py::object& token_ids,
+                   const py::object& cache_salt, const py::object& extra_keys) {
+  const TokenIds ids(token_ids);
+  const prefix::Identity identity = ParseIdentity(cache_salt, extra_keys);
+  std::optional<kv::Acquired> acquired;
+  if (ids.values().size() < kReleaseGilTokens) {
+    acquired = manager.Acquire(ids.values(), identity);
+  } else {
+    const py::gil_scoped_release release;
+    acquired = manager.Acquire(ids.values(), identity);
+  }
+  if (!acquired) return py::none();
+  return py::make_tuple(acquired->row, acquired->num_cached_tokens);
+}
+
+py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::object& num_new) {
+  const Int64s row_ids = Rows(rows);
+  const PerRow counts(num_new, "num_new", row_ids.values().size());
+  const kv::Step step = manager.Reserve(row_ids.values(), counts.values());
+  py::array_t<std::int64_t> slots(static_cast<py::ssize_t>(step.slots.size()), step.slots.data());
+  return py::make_tuple(
+      slots, Int32Table(step.table_patch), Int32Table(step.copies),
+      step.oom_row == kv::kNoRow ? py::object(py::none()) : py::int_(step.oom_row));
+}
+
+void Settle(KVCacheManager& manager, const py::object& rows, const py::object& num_accepted,
+            const py::object& token_ids, const py::object& indptr) {
+  const Int64s row_ids = Rows(rows);
+  const PerRow counts(num_accepted, "num_accepted", row_ids.values().size());
+  const TokenIds ids(token_ids);
+  if (indptr.is_none()) {
+    manager.Settle(row_ids.values(), counts.values(), ids.values(), {});
+    return;
+  }
+  const Int64s offsets(indptr, "indptr", 0, kInt64Max);
+  if (offsets.values().empty())
+    throw ArgumentError("indptr is empty; it has one entry per row plus one");
+  manager.Settle(row_ids.values(), counts.values(), ids.values(), offsets.values());
+}
+
+py::object Fork(KVCacheManager& manager, std::int64_t row) {
+  const std::optional<kv::RowId> child = manager.Fork(row);
+  return child ? py::object(py::int_(*child)) : py::none();
+}
+
+void Free(KVCacheManager& manager, const py::object& rows) {
+  const Int64s row_ids = Rows(rows);
+  manager.Free(row_ids.values());
+}
+
+py::array_t<std::int32_t> Evict(KVCacheManager& manager, std::int64_t num_blocks) {
+  const std::vector<BlockId> blocks = manager.Evict(num_blocks);
+  return py::array_t<std::int32_t>(static_cast<py::ssize_t>(blocks.size()), blocks.data());
+}
+
+py::array_t<std::int64_t> SlotMapping(const KVCacheManager& manager, const py::object& rows,
+                                      const py::object& positions, const py::object& out) {
+  const Int64s row_ids = Rows(rows);
+  const Int64s tokens(positions, "positions", -kInt64Max, kInt64Max);
+  const std::size_t count = row_ids.values().size();
+  if (tokens.values().size() != count) {
+    throw ArgumentError(
+        StrCat("rows has ", count, " entries, positions has ", tokens.values().size()));
+  }
+  py::array_t<std::int64_t> slots;
+  if (out.is_none()) {
+    slots = py::array_t<std::int64_t>(static_cast<py::ssize_t>(count));
+  } else {
+    using Exact = py::array_t<std::int64_t, py::array::c_style>;
+    if (!Exact::check_(out)) throw ArgumentError("out must be a contiguous int64 array");
+    slots = py::reinterpret_borrow<Exact>(out);
+    if (slots.ndim() != 1 || static_cast<std::size_t>(slots.size()) != count ||
+        !slots.writeable()) {
+      throw ArgumentError(StrCat("out must be writable and of shape (", count, ",)"));
+    }
+  }
+  manager.SlotMapping(row_ids.values(), tokens.values(), {slots.mutable_data(), count});
+  return slots;
+}
+
+py::array BlockTables(const py::object& self) {
+  const auto& manager = self.cast<const KVCacheManager&>();
+  const auto view = py::array_t<std::int32_t>({manager.max_rows(), manager.max_row_blocks()},
+                                              manager.block_tables(), self);
+  view.attr("setflags")(py::arg("write") = false);
+  return view;
+}
+
+py::dict Stats(const KVCacheManager& manager) {
+  const kv::Stats stats = manager.GetStats();
+  py::dict result;
+  result["num_blocks"] = stats.num_blocks;
+  result["num_free"] = stats.num_free;
+  result["num_idle"] = stats.num_idle;
+  result["num_referenced"] = stats.num_referenced;
+  result["num_rows"] = stats.num_rows;
+  result["num_queried_tokens"] = stats.num_queried_tokens;
+  result["num_hit_tokens"] = stats.num_hit_tokens;
+  result["num_evicted"] = stats.num_evicted;
+  result["num_copied"] = stats.num_copied;
+  result["num_duplicates"] = stats.num_duplicates;
+  return result;
+}
+
+py::dict Snapshot(const KVCacheManager& manager) {
+  const kv::Snapshot snapshot = manager.GetSnapshot();
+  py::dict rows;
+  for (const auto& row : snapshot.rows) {
+    py::dict state;
+    state["num_tokens"] = row.num_tokens;
+    state["num_computed"] = row.num_computed;
+    state["num_reserved"] = row.num_reserved;
+    state["reservations"] = row.reservations;
+    state["num_patched"] = row.num_patched;
+    state["blocks"] = row.blocks;
+    state["token_ids"] = row.token_ids;
+    rows[py::int_(row.row)] = state;
+  }
+  py::dict published;
+  for (const auto& block : snapshot.published) {
+    py::dict state;
+    state["chain"] = block.chain;
+    state["parent_chain"] = block.parent_chain;
+    state["token_ids"] = block.token_ids;
+    published[py::int_(block.block)] = state;
+  }
+  py::dict result;
+  result["rows"] = rows;
+  result["free_stack"] = snapshot.free_stack;
+  result["num_touched"] = snapshot.num_touched;
+  result["idle"] = snapshot.idle;
+  result["published"] = published;
+  result["ref_counts"] = snapshot.ref_counts;
+  return result;
+}
+
+}  // namespace
+
+void RegisterKv(py::module_& module) {
+  py::class_<KVCacheManager>(module, "KVCacheManager")
+      .def(py::init([](std::int64_t num_blocks, std::int64_t block_size, std::int64_t max_rows,
+                       std::int64_t max_row_tokens, int hash_bits) {
+             return std::make_unique<KVCacheManager>(
+                 kv::Options{num_blocks, block_size, max_rows, max_row_tokens, hash_bits});
+           }),
+           py::arg("num_blocks"), py::arg("block_size"), py::arg("max_rows"),
+           py::arg("max_row_tokens"), py::arg("hash_bits"), py::pos_only())
+      .def_property_readonly("num_blocks", &KVCacheManager::num_blocks)
+      .def_property_readonly("block_size", &KVCacheManager::block_size)
+      .def_property_readonly("max_rows", &KVCacheManager::max_rows)
+      .def_property_readonly("max_row_blocks", &KVCacheManager::max_row_blocks)
+      .def_property_readonly("block_tables", &BlockTables)
+      .def("acquire", &Acquire, py::arg("token_ids"), py::arg("cache_salt"), py::arg("extra_keys"),
+           py::pos_only())
+      .def("can_admit", &KVCacheManager::CanAdmit, py::arg("num_tokens"), py::pos_only())
+      .def("reserve", &Reserve, py::arg("rows"), py::arg("num_new"), py::pos_only())
+      .def("settle", &Settle, py::arg("rows"), py::arg("num_accepted"), py::arg("token_ids"),
+           py::arg("indptr"), py::pos_only())
+      .def("fork", &Fork, py::arg("row"), py::pos_only())
+      .def("truncate", &KVCacheManager::Truncate, py::arg("row"), py::arg("num_tokens"),
+           py::pos_only())
+      .def("free", &Free, py::arg("rows"), py::pos_only())
+      .def("evict", &Evict, py::arg("num_blocks"), py::pos_only())
+      .def("slot_mapping", &SlotMapping, py::arg("rows"), py::arg("positions"), py::arg("out"),
+           py::pos_only())
+      .def("stats", &Stats)
+      .def("snapshot", &Snapshot)
+      .def("check", &KVCacheManager::Check);
+}
 
 }  // namespace ctx::bindings

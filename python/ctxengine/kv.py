@@ -1,0 +1,406 @@
+"""KV block tables on the host: which KV blocks belong to which sequence.
+
+A sequence is a row of one block table. `KVCacheManager.acquire` puts a prompt into a row and shares
+the blocks of the longest prefix whose KV is there already; `reserve` and `settle` stand before and
+after each forward pass. There are no per-sequence objects: a step is a few arrays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ctxengine import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from ctxengine.prefix import ExtraKeys, TokenIds
+
+    Ints = Sequence[int] | npt.NDArray[np.integer]
+
+__all__ = ["Acquired", "KVCacheManager", "Stats", "Step"]
+
+
+class Acquired(NamedTuple):
+    """A prompt that has its row.
+
+    Attributes
+    ----------
+    row : int
+        Row of the block table; the sequence's name until it is freed.
+    num_cached_tokens : int
+        Leading tokens whose KV is there already: whole blocks, and never the last token of the
+        prompt. The forward pass starts behind them.
+    """
+
+    row: int
+    num_cached_tokens: int
+
+
+class Step(NamedTuple):
+    """What the device has to do for one forward pass, in this order.
+
+    Attributes
+    ----------
+    slots : numpy.ndarray
+        int64, shape (num_slots,): where the KV of each reserved token goes, row after row. Slot =
+        block * block_size + offset.
+    table_patch : numpy.ndarray
+        int32, shape (k, 3): entries (row, column, block) to write into the device's copy of the
+        block table. Patches in order keep the copy equal to ``block_tables`` for all tokens of
+        live rows, cached prefixes included; entries of freed rows are left as they are.
+    copies : numpy.ndarray
+        int32, shape (c, 2): pairs (source, target) of blocks whose KV must be copied before the
+        pass writes. No source is a target.
+    oom_row : int or None
+        None when all rows were served. Else the first row that found no block: nothing has
+        changed, and the arrays are empty.
+    """
+
+    slots: npt.NDArray[np.int64]
+    table_patch: npt.NDArray[np.int32]
+    copies: npt.NDArray[np.int32]
+    oom_row: int | None
+
+
+class Stats(NamedTuple):
+    """Counters of a manager. Blocks are free, idle (published, in no row) or referenced."""
+
+    num_blocks: int
+    num_free: int
+    num_idle: int
+    num_referenced: int
+    num_rows: int
+    num_queried_tokens: int
+    num_hit_tokens: int
+    num_evicted: int
+    num_copied: int
+    num_duplicates: int
+
+
+class KVCacheManager:
+    """Block tables with prefix sharing, copy-on-write and leaf-first LRU eviction.
+
+    Parameters
+    ----------
+    num_blocks : int
+        KV blocks in the pool, 1 to 2**31 - 1.
+    block_size : int
+        Tokens per block. ``num_blocks * block_size`` is at most 2**36.
+    max_rows : int
+        Sequences at the same time, 1 to 2**20.
+    max_row_tokens : int, optional
+        Length of the longest sequence, which sets the columns of the block table; by default as
+        many tokens as the pool holds. The table takes ``4 * max_rows * columns`` bytes and may
+        have 1 GiB.
+
+    Raises
+    ------
+    ArgumentError
+        A parameter is outside its domain; the message gives the numbers.
+    MemoryError
+        The tables do not fit; in every method too, and then nothing has changed.
+
+    Notes
+    -----
+    A shortfall ("no block free now") is a result, ``None`` or ``Step.oom_row``; a request that
+    could never be served raises `CapacityError`. Either leaves the state as it was.
+
+    Every call is one step under one mutex: any number of threads may share a manager. The answers,
+    block ids included, depend on the calls and their order alone.
+
+    The lifecycle follows vLLM's ``v1/core``: reference counts, a least-recently-used list of blocks
+    that no row holds, rows freed tail first so that leaves are evicted first, several copies of
+    equal content allowed so that tables only grow at the end. Two things differ: a hit is
+    confirmed by comparing tokens, parent and identity, so equal hashes can never share KV; and a
+    row can be forked and truncated, which copies a shared block before it is written.
+
+    Examples
+    --------
+    >>> manager = KVCacheManager(num_blocks=8, block_size=4, max_rows=4)
+    >>> row, num_cached = manager.acquire([1, 2, 3, 4, 5, 6])
+    >>> step = manager.reserve([row], 6)          # the prompt
+    >>> step.slots.tolist()
+    [0, 1, 2, 3, 4, 5]
+    >>> manager.settle([row], 6)                  # its KV is there: block 0 can be shared now
+    >>> manager.acquire([1, 2, 3, 4, 9])
+    Acquired(row=1, num_cached_tokens=4)
+    >>> manager.reserve([row], 1).slots.tolist()  # one decode step ...
+    [6]
+    >>> manager.settle([row], 1, [7])             # ... whose input was token 7
+    """
+
+    __slots__ = ("_core",)
+
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        *,
+        max_rows: int = 256,
+        max_row_tokens: int | None = None,
+        _hash_bits: int = 128,  # tests make hash collisions common with it
+    ) -> None:
+        if max_row_tokens is None:
+            max_row_tokens = 0
+        elif max_row_tokens < 1:
+            from ctxengine.errors import ArgumentError
+
+            raise ArgumentError(f"max_row_tokens is {max_row_tokens}; it must be at least 1")
+        self._core = _core.KVCacheManager(
+            num_blocks, block_size, max_rows, max_row_tokens, _hash_bits
+        )
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in the pool."""
+        return self._core.num_blocks
+
+    @property
+    def block_size(self) -> int:
+        """Tokens per block."""
+        return self._core.block_size
+
+    @property
+    def max_rows(self) -> int:
+        """Rows of the block table."""
+        return self._core.max_rows
+
+    @property
+    def max_row_blocks(self) -> int:
+        """Columns of the block table."""
+        return self._core.max_row_blocks
+
+    @property
+    def block_tables(self) -> npt.NDArray[np.int32]:
+        """The block tables themselves, a read-only view: int32, shape (max_rows, max_row_blocks).
+
+        -1 where a row has no block. The view changes with every call; read it while no other
+        thread calls.
+        """
+        return self._core.block_tables
+
+    def acquire(
+        self,
+        token_ids: TokenIds,
+        *,
+        cache_salt: str | None = None,
+        extra_keys: ExtraKeys | None = None,
+    ) -> Acquired | None:
+        """Put a prompt into a row: look up its longest cached prefix, pin it, allocate the rest.
+
+        One step: no other call can come between. Blocks for all of the prompt are allocated, but
+        it counts as computed only as far as it was cached; `reserve` hands out the slots of the
+        rest, in one piece or in chunks.
+
+        Parameters
+        ----------
+        token_ids : sequence of int or integer array, shape (n,)
+            The prompt, n >= 1, ids in 0..2**31-1. A contiguous uint32 array is read where it lies.
+        cache_salt : str, optional
+            The tenant. Rows share blocks only under equal salts and extra keys.
+        extra_keys : sequence of tuple, optional
+            Adapter and media, as for `ctxengine.prefix.BlockHasher`; media within the prompt.
+
+        Returns
+        -------
+        Acquired or None
+            None when blocks or rows are short now; nothing has changed then.
+
+        Raises
+        ------
+        CapacityError
+            The prompt needs more blocks than a row can have.
+        ArgumentError
+            The prompt is empty, or an id, the salt or a key is malformed.
+
+        Notes
+        -----
+        Expected O(n).
+        """
+        acquired = self._core.acquire(token_ids, cache_salt, extra_keys)
+        return None if acquired is None else Acquired(*acquired)
+
+    def can_admit(self, num_tokens: int) -> bool:
+        """Say whether `acquire` would succeed now for a prompt of which nothing is cached.
+
+        Raises
+        ------
+        CapacityError
+            It never could: waiting would block the queue for ever.
+        """
+        return self._core.can_admit(num_tokens)
+
+    def reserve(self, rows: Ints, num_new: int | Ints) -> Step:
+        """Hand out the slots of the next tokens of each row, before a forward pass.
+
+        All rows are served or none. A block that is shared or can be found by others is never
+        written: the row gets a copy of it (`Step.copies`). More steps may be reserved before the
+        first is settled.
+
+        Parameters
+        ----------
+        rows : sequence of int or integer array, shape (m,)
+            Each row at most once.
+        num_new : int, or sequence of int or integer array, shape (m,)
+            Tokens of each row in this pass, at least 1: a chunk of the prompt, one token in decode,
+            one more than the draft in speculative decoding.
+
+        Returns
+        -------
+        Step
+            With ``oom_row`` set, nothing has changed.
+
+        Raises
+        ------
+        CapacityError
+            A row would become longer than the block table is wide.
+        ArgumentError
+            A row is not in use or named twice, or a count is less than 1.
+
+        Notes
+        -----
+        O(m + tokens).
+        """
+        return Step(*self._core.reserve(rows, num_new))
+
+    def settle(
+        self,
+        rows: Ints,
+        num_accepted: int | Ints,
+        token_ids: TokenIds = (),
+        indptr: Ints | None = None,
+    ) -> None:
+        """Complete the oldest open reservation of each row, after its forward pass.
+
+        The first ``num_accepted`` tokens of the reservation count as computed, and blocks that are
+        full now become findable: here and nowhere else. The other tokens (rejected drafts) are
+        given up; the next reservation takes their slots.
+
+        Parameters
+        ----------
+        rows : sequence of int or integer array, shape (m,)
+            Each row at most once.
+        num_accepted : int, or sequence of int or integer array, shape (m,)
+            From 0 to the size of the reservation. Less than the whole only while the row has no
+            younger reservation.
+        token_ids : sequence of int or integer array
+            The ids of the accepted tokens which the manager does not know from `acquire`, row after
+            row: none while a prompt is being computed, the pass's input tokens in decode.
+        indptr : sequence of int or integer array, shape (m + 1,), optional
+            Where each row's ids lie in ``token_ids``; checked when given, implied when not.
+
+        Raises
+        ------
+        ArgumentError
+            The numbers do not fit what was reserved; nothing has changed.
+
+        Notes
+        -----
+        O(m + tokens).
+        """
+        self._core.settle(rows, num_accepted, token_ids, indptr)
+
+    def fork(self, row: int) -> int | None:
+        """Make a second row that shares all blocks of the first; writes copy.
+
+        Returns
+        -------
+        int or None
+            The new row; None when no row is free.
+
+        Raises
+        ------
+        ArgumentError
+            The row is not in use, or not all its tokens are settled.
+        """
+        return self._core.fork(row)
+
+    def truncate(self, row: int, num_tokens: int) -> None:
+        """Cut a row to its first ``num_tokens`` tokens.
+
+        Raises
+        ------
+        ArgumentError
+            The row is not in use, has fewer tokens, or has an open reservation.
+        """
+        self._core.truncate(row, num_tokens)
+
+    def free(self, rows: Ints) -> None:
+        """Let rows go, each tail first; their published blocks stay findable until evicted.
+
+        A row may be freed with open reservations if what runs later on the device is ordered behind
+        the pass that still writes them, as on one stream.
+
+        Raises
+        ------
+        ArgumentError
+            A row is not in use (freed already?) or named twice; nothing has changed.
+        """
+        self._core.free(rows)
+
+    def evict(self, num_blocks: int) -> npt.NDArray[np.int32]:
+        """Evict up to ``num_blocks`` idle blocks.
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, shape (k,): the blocks evicted, least recently used first.
+        """
+        return self._core.evict(num_blocks)
+
+    def slot_mapping(
+        self, rows: Ints, positions: Ints, out: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Compute the slot of a token of each row.
+
+        Parameters
+        ----------
+        rows, positions : sequence of int or integer array, shape (m,)
+            Entry i asks for token ``positions[i]`` of row ``rows[i]``; a negative value in either
+            marks padding.
+        out : numpy.ndarray, optional
+            int64, shape (m,), contiguous: filled and returned.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64, shape (m,): block * block_size + offset, -1 for padding.
+
+        Raises
+        ------
+        ArgumentError
+            A row is not in use, or has no slot for the position yet.
+        """
+        return self._core.slot_mapping(rows, positions, out)
+
+    def stats(self) -> Stats:
+        """Return the counters, all taken at one moment."""
+        return Stats(**self._core.stats())
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state as plain lists and dicts, for comparing with ``==``.
+
+        Two managers that were called alike have equal snapshots, and a call that fails leaves an
+        equal one. O(state): for tests.
+        """
+        return self._core.snapshot()
+
+    def check(self) -> None:
+        """Test every invariant of the tables.
+
+        Raises
+        ------
+        CtxEngineError
+            An invariant does not hold; the message says which. O(state): for tests and debugging.
+        """
+        self._core.check()
+
+    def __repr__(self) -> str:
+        return (
+            f"KVCacheManager({self.num_blocks}, {self.block_size}, max_rows={self.max_rows}, "
+            f"max_row_tokens={self.max_row_blocks * self.block_size})"
+        )

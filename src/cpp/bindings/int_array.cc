@@ -1,0 +1,138 @@
+#include "bindings/int_array.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+#include "common/error.h"
+#include "common/str_cat.h"
+
+namespace ctx::bindings {
+namespace py = pybind11;
+namespace {
+
+[[noreturn]] void OutOfRange(const char* name, std::size_t index, const std::string& value,
+                             std::int64_t low, std::int64_t high) {
+  throw ArgumentError(
+      StrCat(name, "[", index, "] is ", value, "; it must be in ", low, "..", high));
+}
+
+/// Reads `count` integers of type U, `stride` bytes apart, into `out`; false stops at none.
+template <typename U, typename T>
+void CopyChecked(const char* data, std::size_t count, std::ptrdiff_t stride, const char* name,
+                 std::int64_t low, std::int64_t high, std::vector<T>* out) {
+  out->resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    U value;
+    std::memcpy(&value, data + static_cast<std::ptrdiff_t>(i) * stride, sizeof(U));
+    if (std::cmp_less(value, low) || std::cmp_greater(value, high)) {
+      OutOfRange(name, i, StrCat(+value), low, high);
+    }
+    (*out)[i] = static_cast<T>(value);
+  }
+}
+
+/// The integer kind of a struct-module format: 'i' signed, 'u' unsigned, 0 anything else.
+char IntegerKind(const char* format) {
+  std::string_view text = format == nullptr ? "B" : format;
+  if (!text.empty() && (text[0] == '@' || text[0] == '=' || text[0] == '<')) text.remove_prefix(1);
+  if (text.size() != 1) return 0;
+  if (std::string_view("bhilqn").find(text[0]) != std::string_view::npos) return 'i';
+  if (std::string_view("BHILQN").find(text[0]) != std::string_view::npos) return 'u';
+  return 0;
+}
+
+}  // namespace
+
+template <typename T>
+IntArray<T>::IntArray(py::handle object, const char* name, std::int64_t low, std::int64_t high) {
+  try {
+    if (!PyObject_CheckBuffer(object.ptr()) || !ReadBuffer(object, name, low, high)) {
+      ReadSequence(object, name, low, high);
+    }
+  } catch (...) {
+    if (view_.obj != nullptr) PyBuffer_Release(&view_);
+    throw;
+  }
+}
+
+template <typename T>
+IntArray<T>::~IntArray() {
+  if (view_.obj != nullptr) PyBuffer_Release(&view_);
+}
+
+/// False for a buffer of something else than integers, which the sequence path then judges.
+template <typename T>
+bool IntArray<T>::ReadBuffer(py::handle object, const char* name, std::int64_t low,
+                             std::int64_t high) {
+  if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_FORMAT | PyBUF_STRIDES) != 0) {
+    throw py::error_already_set();
+  }
+  const char kind = IntegerKind(view_.format);
+  const std::ptrdiff_t size = view_.itemsize;
+  if (view_.ndim != 1) {
+    throw ArgumentError(StrCat(name, " has ", view_.ndim, " dimensions; it must have one"));
+  }
+  const auto count = static_cast<std::size_t>(view_.shape[0]);
+  const std::ptrdiff_t stride = view_.strides[0];
+  const auto* data = static_cast<const char*>(view_.buf);
+  if (kind == (std::is_signed_v<T> ? 'i' : 'u') && size == sizeof(T) && stride == sizeof(T) &&
+      reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) {
+    values_ = {reinterpret_cast<const T*>(data), count};
+    // A branch-free pass first; the search for the culprit only when there is one.
+    const auto outside = [low, high](T value) {
+      return std::cmp_less(value, low) || std::cmp_greater(value, high);
+    };
+    bool bad = false;
+    for (const T value : values_) bad |= outside(value);
+    if (bad) {
+      const auto culprit = std::find_if(values_.begin(), values_.end(), outside);
+      OutOfRange(name, static_cast<std::size_t>(culprit - values_.begin()), StrCat(*culprit), low,
+                 high);
+    }
+    return true;
+  }
+  const auto copy = [&]<typename U>(U) {
+    CopyChecked<U>(data, count, stride, name, low, high, &copy_);
+  };
+  if (kind == 'i' && size == 8) copy(std::int64_t{});
+  if (kind == 'u' && size == 8) copy(std::uint64_t{});
+  if (kind == 'i' && size == 4) copy(std::int32_t{});
+  if (kind == 'u' && size == 4) copy(std::uint32_t{});
+  if (kind == 'i' && size == 2) copy(std::int16_t{});
+  if (kind == 'u' && size == 2) copy(std::uint16_t{});
+  if (kind == 'i' && size == 1) copy(std::int8_t{});
+  if (kind == 'u' && size == 1) copy(std::uint8_t{});
+  PyBuffer_Release(&view_);  // clears view_.obj
+  values_ = copy_;
+  return kind != 0;
+}
+
+template <typename T>
+void IntArray<T>::ReadSequence(py::handle object, const char* name, std::int64_t low,
+                               std::int64_t high) {
+  const auto items = py::reinterpret_steal<py::object>(
+      PySequence_Fast(object.ptr(), StrCat(name, " must be a sequence of integers").c_str()));
+  if (!items) throw py::error_already_set();
+  // The length is read anew in every round: an item's __index__ may run code that changes the list.
+  copy_.reserve(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items.ptr())));
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.ptr()); ++i) {
+    auto item = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(items.ptr(), i));
+    if (!PyLong_Check(item.ptr())) {
+      item = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
+      if (!item) throw py::error_already_set();
+    }
+    int overflow = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(item.ptr(), &overflow);
+    if (overflow != 0 || value < low || value > high) {
+      OutOfRange(name, static_cast<std::size_t>(i), py::str(item), low, high);
+    }
+    copy_.push_back(static_cast<T>(value));
+  }
+  values_ = copy_;
+}
+
+template class IntArray<std::uint32_t>;
+template class IntArray<std::int64_t>;
+
+}  // namespace ctx::bindings

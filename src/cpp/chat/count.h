@@ -1,0 +1,27 @@
+// Counting a rendered conversation, chunk by chunk: a chunk's tokens do not depend on its
+// neighbours, so each is tokenized once and then found in the table.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "chat/count_table.h"
+#include "chat/template.h"
+#include "tokenize/encoding.h"
+
+namespace ctx::chat {
+
+struct Counts {
+  std::vector<std::int64_t> per_message;
+  std::int64_t template_tokens = 0;  ///< chunks that no message owns
+  std::int64_t total = 0;
+};
+
+/// Exact number of tokens of each message and of the whole. O(text); chunks found in `table` (may
+/// be null) are hashed and compared but not tokenized. The encoding must have the family's control
+/// tokens (ValidateEncoding). Safe from any thread.
+Counts CountTokens(const Rendered& rendered, std::size_t num_messages,
+                   const tokenize::Encoding& encoding, CountTable* table);
+
+}  // namespace ctx::chat

@@ -1,0 +1,145 @@
+#include "chat/template.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "common/error.h"
+#include "common/str_cat.h"
+
+namespace ctx::chat {
+namespace {
+
+using std::string_view;
+
+constexpr std::array<string_view, 2> kChatmlTokens = {"<|im_start|>", "<|im_end|>"};
+constexpr std::array<string_view, 4> kQwen2Tokens = {"<|im_start|>", "<|im_end|>", "<tool_call>",
+                                                     "</tool_call>"};
+constexpr std::array<string_view, 8> kQwen3Tokens = {
+    "<|im_start|>", "<|im_end|>", "<tool_call>",     "</tool_call>",
+    "<think>",      "</think>",   "<tool_response>", "</tool_response>"};
+constexpr std::array<string_view, 4> kHarmonyTokens = {"<|start|>", "<|channel|>", "<|message|>",
+                                                       "<|end|>"};
+
+constexpr std::array<Role, 3> kPlainRoles = {Role::kSystem, Role::kUser, Role::kAssistant};
+constexpr std::array<Role, 4> kQwenRoles = {Role::kSystem, Role::kUser, Role::kAssistant,
+                                            Role::kTool};
+constexpr std::array<Role, 4> kHarmonyRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
+                                               Role::kAssistant};
+constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
+                                           Role::kAssistant, Role::kTool};
+
+// name, is_rendering, control_tokens, roles, takes_tools, takes_reasoning, needs_first_message
+constexpr std::array<Template, 7> kTemplates = {{
+    {"chatml", true, kChatmlTokens, kPlainRoles, false, true, false, RenderChatml},
+    {"qwen2", true, kQwen2Tokens, kQwenRoles, true, true, true, RenderQwen2},
+    {"qwen3", true, kQwen3Tokens, kQwenRoles, true, true, true, RenderQwen3},
+    {"qwen3-instruct-2507", true, kQwen3Tokens, kQwenRoles, true, true, true,
+     RenderQwen3Instruct2507},
+    {"qwen3-thinking-2507", true, kQwen3Tokens, kQwenRoles, true, true, true,
+     RenderQwen3Thinking2507},
+    {"harmony", true, kHarmonyTokens, kHarmonyRoles, false, false, false, RenderHarmony},
+    {"openai", false, {}, kAllRoles, true, false, false, CountOpenai},
+}};
+
+// The count rule of "openai" is published for plain messages only.
+bool OnlyEstimates(const Template& family) { return !family.is_rendering; }
+
+[[noreturn]] void Refuse(string_view path, std::size_t index, string_view field, string_view why) {
+  throw ArgumentError(StrCat(path, "[", index, "].", field, ": ", why));
+}
+
+constexpr string_view kEstimateHint =
+    "no exact count is published for it; ask for an estimate with "
+    "Template('openai', estimate_tools=True)";
+
+}  // namespace
+
+std::string_view RoleName(Role role) noexcept {
+  constexpr std::array<string_view, 5> kNames = {"system", "developer", "user", "assistant",
+                                                 "tool"};
+  return kNames[static_cast<std::size_t>(role)];
+}
+
+std::span<const tokenize::Segment> Rendered::SegmentsOf(std::size_t chunk) const noexcept {
+  const std::size_t begin = chunks_[chunk].first_segment;
+  const std::size_t end =
+      chunk + 1 < chunks_.size() ? chunks_[chunk + 1].first_segment : segments_.size();
+  return std::span(segments_).subspan(begin, end - begin);
+}
+
+std::span<const Template> AllTemplates() noexcept { return kTemplates; }
+
+const Template& FindTemplate(string_view name) {
+  const auto found = std::ranges::find(kTemplates, name, &Template::name);
+  if (found != kTemplates.end()) return *found;
+  std::string names;
+  for (const Template& family : kTemplates) {
+    names += names.empty() ? "" : ", ";
+    names += family.name;
+  }
+  throw UnknownTokenError(StrCat("unknown template '", name, "'; known: ", names));
+}
+
+void Validate(const Template& family, const TemplateOptions& options,
+              std::span<const Message> messages, string_view path) {
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const Message& message = messages[i];
+    if (std::ranges::find(family.roles, message.role) == family.roles.end()) {
+      Refuse(path, i, "role",
+             StrCat("template '", family.name, "' has no role '", RoleName(message.role), "'"));
+    }
+    if (!message.tool_calls.empty()) {
+      if (message.role != Role::kAssistant) {
+        Refuse(path, i, "tool_calls", "only an assistant message can call tools");
+      }
+      if (!family.takes_tools) {
+        Refuse(path, i, "tool_calls",
+               StrCat("template '", family.name, "' has no rendering for tool calls"));
+      }
+    }
+    if (message.reasoning && !family.takes_reasoning) {
+      Refuse(path, i, "reasoning_content",
+             family.is_rendering
+                 ? "harmony keeps reasoning in a message of its own with channel 'analysis'"
+                 : "the API models do not take reasoning back as text");
+    }
+    if (message.channel && family.render != RenderHarmony) {
+      Refuse(path, i, "channel", StrCat("template '", family.name, "' has no channels"));
+    }
+    if (OnlyEstimates(family) && !options.estimate_tools) {
+      if (message.role == Role::kTool) Refuse(path, i, "role", kEstimateHint);
+      if (!message.tool_calls.empty()) Refuse(path, i, "tool_calls", kEstimateHint);
+    }
+  }
+}
+
+void ValidateRequest(const Template& family, const TemplateOptions& options,
+                     const Conversation& conversation) {
+  if (conversation.messages.empty() && family.needs_first_message) {
+    throw ArgumentError(StrCat("messages: template '", family.name, "' needs at least one"));
+  }
+  if (conversation.tools_json.empty()) return;
+  if (!family.takes_tools) {
+    throw ArgumentError(StrCat("tools: template '", family.name, "' has no rendering for tools"));
+  }
+  if (OnlyEstimates(family) && !options.estimate_tools) {
+    throw ArgumentError(StrCat("tools: ", kEstimateHint));
+  }
+}
+
+void ValidateEncoding(const Template& family, const tokenize::Encoding& encoding) {
+  for (const string_view token : family.control_tokens) {
+    if (!encoding.SpecialTokenId(token)) {
+      throw ArgumentError(StrCat("template '", family.name, "' needs the control token '", token,
+                                 "', which encoding '", encoding.name(), "' does not have"));
+    }
+  }
+}
+
+bool IsWrappedToolResponse(const Message& message) noexcept {
+  return message.content.starts_with("<tool_response>") &&
+         message.content.ends_with("</tool_response>");
+}
+
+}  // namespace ctx::chat

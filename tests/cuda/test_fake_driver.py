@@ -1,0 +1,119 @@
+"""The whole device path of ctxengine.cuda, from Python arrays to the kernel, on a stand-in driver.
+
+A build without a CUDA compiler carries no kernels; there the same script must end in the sentence
+that says so. The C++ test ``cuda.runtime`` covers the launch in both cases.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ctxengine import cuda
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import ctypes, os
+import numpy as np
+from ctxengine import cuda
+from ctxengine.errors import ArgumentError, DeviceError
+from ctxengine.reference import slot_mapping as reference
+
+fake = ctypes.CDLL(os.environ["CTXENGINE_LIBCUDA"])
+fake.fake_cuda_log.restype = ctypes.c_char_p
+log = lambda: fake.fake_cuda_log().decode()
+assert log() == "", "import touched the driver"
+
+class DeviceArray:
+    def __init__(self, array, stream=None, ordinal=1):
+        self.array = array
+        changes = {"version": 3, "stream": stream}
+        self.__cuda_array_interface__ = array.__array_interface__ | changes
+        base = array if array.base is None else array.base
+        fake.fake_cuda_add_memory(
+            ctypes.c_void_p(base.ctypes.data), ctypes.c_size_t(base.nbytes), ordinal)
+
+if cuda.build_info().compiler_version is None:
+    print(cuda.why_not())
+    raise SystemExit
+
+assert cuda.is_available() and cuda.why_not() is None
+assert cuda.device_info()[1] == ("Imaginary GPU 1", (9, 0), 141_000_000_001)
+
+random = np.random.default_rng(5)
+for block_size in (1, 16, 65536):
+    tables = random.integers(0, 2**31, (50, 30), dtype=np.int32)[::2, ::3]
+    rows = random.integers(-1, 25, 2000, dtype=np.int32)
+    positions = random.integers(-1, 10 * block_size, 2000)
+    out = np.full(2100, 77, np.int64)
+    device = DeviceArray(out)
+    result = cuda.slot_mapping(DeviceArray(tables), DeviceArray(rows, stream=7),
+                               DeviceArray(positions, stream=2), block_size, out=device, stream=2)
+    assert result is device
+    lists = tables.tolist(), rows.tolist(), positions.tolist()
+    expected = reference.slot_mapping(*lists, block_size, 2100)
+    assert out.tolist() == expected
+    host = cuda.slot_mapping(tables, rows, positions, block_size, out=np.empty(2100, np.int64))
+    assert host.tolist() == expected
+assert "cuEventRecord 7\\ncuStreamWaitEvent 2\\n" in log() and "cuEventRecord 2" not in log()
+assert "cuLaunchKernel device 1 grid 9 block 256 stream 2" in log()
+
+# On the device a token without a block is marked, not raised.
+out = np.zeros(2, np.int64)
+one = DeviceArray(np.zeros((1, 1), np.int32))
+rows, positions = DeviceArray(np.array([0, 1], np.int32)), DeviceArray(np.array([16, 0]))
+cuda.slot_mapping(one, rows, positions, 16, out=DeviceArray(out))
+assert out.tolist() == [cuda.INVALID_SLOT] * 2
+
+zero = DeviceArray(np.zeros(1, np.int32)), DeviceArray(np.zeros(1, np.int64))
+try:
+    cuda.slot_mapping(one, *zero, 16, out=DeviceArray(out, ordinal=0))
+    raise SystemExit("arrays on two devices were accepted")
+except ArgumentError as error:
+    assert "block_tables is on CUDA device 1, out on device 0" in str(error), error
+fake.fake_cuda_fail(b"cuLaunchKernel", 719)
+try:
+    cuda.slot_mapping(one, *zero, 16, out=DeviceArray(out))
+    raise SystemExit("a failed launch was accepted")
+except DeviceError as error:
+    assert str(error) == (
+        "cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED (719): unspecified launch failure")
+print("launched")
+"""
+
+
+@pytest.fixture(scope="module")
+def fake_libcuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("fake") / "libfake_cuda.so"
+    subprocess.run(
+        [
+            os.environ.get("CXX", "g++"),
+            *("-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", f"-I{ROOT / 'src'}"),
+            *("-include", str(ROOT / "tests/cuda/cuda_language.h"), "-xc++"),
+            *(str(ROOT / "src/cuda/slot_mapping.cu"), str(ROOT / "tests/cuda/fake_libcuda.cc")),
+            *("-o", str(library)),
+        ],
+        check=True,
+    )
+    return library
+
+
+def test_from_arrays_to_the_kernel(fake_libcuda: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=os.environ | {"CTXENGINE_LIBCUDA": str(fake_libcuda)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = (
+        "this build of ctxengine was made without a CUDA compiler"
+        if cuda.build_info().compiler_version is None
+        else "launched"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == expected
