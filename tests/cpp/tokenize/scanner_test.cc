@@ -80,6 +80,7 @@ TEST_CASE("white space") {
   CHECK(Cut(Pattern::kQwen2, "a\n  ") == Pieces{"a", "\n", "  "});
   // A newline does not lead a word; any other white space does, but in r50k only U+0020.
   CHECK(Cut(Pattern::kQwen2, "\nb\u3000c") == Pieces{"\n", "b", "\u3000c"});
+  CHECK(Cut(Pattern::kO200k, "\nb\u3000c") == Pieces{"\n", "b", "\u3000c"});
   CHECK(Cut(Pattern::kR50k, "\nb\u3000c") == Pieces{"\n", "b", "\u3000", "c"});
   // U+0085 is white space, but no newline to the patterns; U+001C is neither.
   CHECK(Cut(Pattern::kCl100k, "!\u0085\u0085!") == Pieces{"!", "\u0085", "\u0085", "!"});
