@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         UnknownTokenError,
     )
     from ctxengine.kv import KVCacheManager
+    from ctxengine.limits import Limit, Limiter, RetryAfter
     from ctxengine.prefix import BlockHasher
     from ctxengine.tokenize import (
         Encoding,
@@ -56,8 +57,11 @@ _MODULE_OF = {
     "Encoding": "tokenize",
     "Item": "budget",
     "KVCacheManager": "kv",
+    "Limit": "limits",
+    "Limiter": "limits",
     "LoadError": "errors",
     "Plan": "budget",
+    "RetryAfter": "limits",
     "Section": "budget",
     "SpecialTokenError": "errors",
     "Template": "chat",
@@ -98,8 +102,11 @@ __all__ = [
     "Encoding",
     "Item",
     "KVCacheManager",
+    "Limit",
+    "Limiter",
     "LoadError",
     "Plan",
+    "RetryAfter",
     "Section",
     "SpecialTokenError",
     "Template",
