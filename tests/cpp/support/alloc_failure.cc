@@ -29,7 +29,8 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
 void* operator new[](std::size_t size, std::align_val_t alignment) {
   return Allocate(size, static_cast<std::size_t>(alignment));
 }
-// What std::stable_sort asks for its buffer; it goes on without one, so failing it would prove nothing.
+// What std::stable_sort asks for its buffer; it goes on without one, so failing it would prove
+// nothing.
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   return std::malloc(size == 0 ? 1 : size);
 }
