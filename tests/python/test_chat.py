@@ -1,0 +1,455 @@
+"""Conversion of messages, the count rule of API models, reports and errors of ctxengine.chat."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+import json
+import pickle
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from ctxengine import chat
+from ctxengine.chat import Template, count_messages, count_request, encode_messages
+from ctxengine.errors import ArgumentError, UnknownTokenError
+from ctxengine.tokenize import get_encoding
+
+QWEN3 = "qwen3"
+
+
+@pytest.fixture(scope="module")
+def qwen3():
+    return get_encoding("qwen3")
+
+
+@pytest.fixture(scope="module")
+def o200k():
+    return get_encoding("o200k_base")
+
+
+USER = {"role": "user", "content": "Hello there"}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    ],
+}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "done"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+# --- the count rule of the API models ---
+
+
+def cookbook_count(messages, encoding):
+    """OpenAI cookbook, "How to count tokens with tiktoken", num_tokens_from_messages."""
+    num_tokens = 3
+    for message in messages:
+        num_tokens += 3
+        for key, value in message.items():
+            num_tokens += len(encoding.encode_ordinary(value))
+            if key == "name":
+                num_tokens += 1
+    return num_tokens
+
+
+@pytest.mark.parametrize("name", ["cl100k_base", "o200k_base"])
+def test_api_rule(name):
+    encoding = get_encoding(name)
+    messages = [
+        {"role": "system", "content": "You are a helpful, pattern-following assistant."},
+        {"role": "system", "name": "example_user", "content": "New synergies will help."},
+        {"role": "system", "name": "example_assistant", "content": "<|endoftext|> 你好"},
+        {"role": "user", "content": ""},
+    ]
+    assert count_messages(messages, encoding) == cookbook_count(messages, encoding)
+    assert count_messages([], encoding) == 3
+
+
+def test_published_example_of_the_api_rule():
+    # The example conversation of the cookbook; the API itself reports these numbers there.
+    messages = [
+        {
+            "role": "system",
+            "content": "You are a helpful, pattern-following assistant that translates corporate "
+            "jargon into plain English.",
+        },
+        {
+            "role": "system",
+            "name": "example_user",
+            "content": "New synergies will help drive top-line growth.",
+        },
+        {
+            "role": "system",
+            "name": "example_assistant",
+            "content": "Things working well together will increase revenue.",
+        },
+        {
+            "role": "system",
+            "name": "example_user",
+            "content": "Let's circle back when we have more bandwidth to touch base on "
+            "opportunities for increased leverage.",
+        },
+        {
+            "role": "system",
+            "name": "example_assistant",
+            "content": "Let's talk later when we're less busy about how to do better.",
+        },
+        {
+            "role": "user",
+            "content": "This late pivot means we don't have time to boil the ocean for the client "
+            "deliverable.",
+        },
+    ]
+    assert count_messages(messages, get_encoding("cl100k_base")) == 129
+    assert count_messages(messages, get_encoding("o200k_base")) == 124
+
+
+def test_api_tools_are_an_error_or_an_estimate_asked_for(o200k):
+    for messages, tools, field in [
+        ([USER], [TOOL], "tools"),
+        ([USER, CALL, RESULT], None, r"messages\[1\].tool_calls"),
+        ([USER, RESULT], None, r"messages\[1\].role"),
+    ]:
+        with pytest.raises(ArgumentError, match=f"{field}: no exact count"):
+            count_messages(messages, o200k, tools=tools)
+    estimate = Template("openai", estimate_tools=True)
+    assert not estimate.exact
+    tools_alone = count_messages([USER], o200k, template=estimate, tools=[TOOL])
+    assert tools_alone == count_messages([USER], o200k) + o200k.count(json.dumps(TOOL))
+    report = count_request({"messages": [USER, CALL, RESULT]}, o200k, template=estimate)
+    assert not report.exact
+    assert report.messages[1] == 3 + o200k.count("assistant") + 3 + o200k.count("f") + o200k.count(
+        '{"x": 1}'
+    )
+
+
+def test_a_count_rule_has_no_text_and_no_ids(o200k):
+    with pytest.raises(ArgumentError, match="count rule"):
+        Template("openai").render_segments([USER])
+    with pytest.raises(ArgumentError, match="count rule"):
+        encode_messages([USER], o200k)
+
+
+# --- forms of messages ---
+
+
+@dataclasses.dataclass
+class Message:
+    role: object
+    content: object
+
+
+class RoleName(enum.Enum):
+    USER = "user"
+
+
+def test_objects_enums_parts_and_json_count_like_dicts(qwen3):
+    pydantic_like = SimpleNamespace(role=RoleName.USER, content="a\nb", tool_calls=None)
+    forms = [
+        [{"role": "user", "content": "a\nb"}],
+        [Message("user", "a\nb")],
+        [pydantic_like],
+        ({"role": "user", "content": [{"type": "text", "text": "a"}, "b"]},),
+        [Message("user", [SimpleNamespace(type="text", text="a\nb")])],
+        b'[{"role": "user", "content": "a\\nb"}]',
+        iter([{"role": "user", "content": "a\nb"}]),
+    ]
+    assert len({count_messages(form, qwen3) for form in forms}) == 1
+
+
+def test_input_is_not_changed(qwen3):
+    messages = [USER, CALL, RESULT, {"role": "user", "content": [{"type": "text", "text": "x"}]}]
+    tools = [TOOL]
+    before = copy.deepcopy((messages, tools))
+    count_messages(messages, qwen3, tools=tools)
+    count_request({"messages": messages, "tools": tools}, qwen3)
+    encode_messages(messages, qwen3, tools=tools)
+    assert (messages, tools) == before
+
+
+def test_lone_surrogates_count_as_replacement_characters(qwen3):
+    spelled = [{"role": "user", "content": "a\ud800b\udc00 \ud83d\ude00"}]
+    replaced = [{"role": "user", "content": "a\ufffdb\ufffd 😀"}]
+    assert encode_messages(spelled, qwen3).tolist() == encode_messages(replaced, qwen3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ({"content": "x"}, r"messages\[1\].role: missing"),
+        ({"role": 3, "content": "x"}, r"messages\[1\].role: missing or not a string"),
+        ({"role": "judge", "content": "x"}, r"messages\[1\].role: unknown role 'judge'"),
+        ({"role": "developer", "content": "x"}, r"messages\[1\].role: template 'qwen3' has no"),
+        ({"role": "user"}, r"messages\[1\].content: missing"),
+        ({"role": "tool", "content": None}, r"messages\[1\].content: missing"),
+        ({"role": "assistant", "content": None}, r"messages\[1\].content: missing"),
+        ({"role": "user", "content": 7}, r"messages\[1\].content: must be text or a list"),
+        ({"role": "user", "content": b"x"}, r"messages\[1\].content: must be text or a list"),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {}}]},
+            r"messages\[1\].content\[0\].type: cannot count a part of type 'image_url'",
+        ),
+        ({"role": "user", "content": [{"text": "x"}]}, r"messages\[1\].content\[0\].type: missing"),
+        (
+            {"role": "user", "content": ["x", {"type": "text"}]},
+            r"messages\[1\].content\[1\].text: missing",
+        ),
+        ({"role": "user", "content": "x", "name": 3}, r"messages\[1\].name: must be a string"),
+        ({**CALL, "tool_calls": "f"}, r"messages\[1\].tool_calls: must be a list"),
+        ({**CALL, "tool_calls": [{}]}, r"messages\[1\].tool_calls\[0\].name: missing"),
+        (
+            {**CALL, "tool_calls": [{"type": "custom", "name": "x"}]},
+            r"messages\[1\].tool_calls\[0\].type: cannot count a call of type 'custom'",
+        ),
+        (
+            {**CALL, "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
+            r"messages\[1\].tool_calls\[0\].function.arguments: not valid JSON",
+        ),
+        (
+            {**CALL, "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]},
+            r"messages\[1\].tool_calls\[0\].function.arguments: must be a JSON object, not list",
+        ),
+        (
+            {**CALL, "tool_calls": [{"function": {"name": "f", "arguments": {"x": {1}}}}]},
+            r"messages\[1\].tool_calls\[0\].function.arguments: cannot be written as JSON",
+        ),
+        (
+            {**CALL, "tool_calls": [{"name": "f", "arguments": '{"a":' * 100_000}]},
+            r"messages\[1\].tool_calls\[0\].arguments: not valid JSON",
+        ),
+        (
+            {"role": "user", "content": "x", "tool_calls": CALL["tool_calls"]},
+            r"messages\[1\].tool_calls: only an assistant",
+        ),
+        ({**USER, "channel": "final"}, r"messages\[1\].channel: template 'qwen3' has no channels"),
+        ({**USER, "refusal": "no"}, r"messages\[1\].refusal: no template shows"),
+        ({**USER, "function_call": {}}, r"messages\[1\].function_call: no template shows"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_shown_is_named(qwen3, message, problem):
+    with pytest.raises(ArgumentError, match=problem):
+        count_messages([USER, message], qwen3)
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ("hi", "messages: must be a list"),
+        (USER, "messages: must be a list"),
+        (7, "messages: must be a list"),
+        (b"[", "messages: not valid JSON"),
+        (b"{}", "messages: must be a list"),
+        (b"[" * 100_000, "messages: not valid JSON"),
+        ([], "messages: template 'qwen3' needs at least one"),
+    ],
+)
+def test_what_is_no_list_of_messages(qwen3, messages, problem):
+    with pytest.raises(ArgumentError, match=problem):
+        count_messages(messages, qwen3)
+
+
+@pytest.mark.parametrize("tools", ["f", {"a": 1}, ["f"], 3, [{"x": {1}}]])
+def test_what_is_no_list_of_tools(qwen3, tools):
+    with pytest.raises(ArgumentError, match="tools"):
+        count_messages([USER], qwen3, tools=tools)
+
+
+def test_templates_without_tools_or_reasoning_say_so():
+    harmony = get_encoding("o200k_harmony")
+    with pytest.raises(ArgumentError, match="tools: template 'harmony' has no rendering"):
+        count_messages([USER], harmony, tools=[TOOL])
+    with pytest.raises(ArgumentError, match=r"messages\[0\].tool_calls: template 'harmony' has no"):
+        count_messages([CALL], harmony)
+    with pytest.raises(ArgumentError, match=r"messages\[0\].reasoning_content: harmony keeps"):
+        count_messages([{"role": "assistant", "content": "x", "reasoning_content": "y"}], harmony)
+
+
+# --- templates ---
+
+
+@pytest.mark.parametrize(
+    ("model", "template"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", "qwen2"),
+        ("Qwen2.5-Coder-0.5B-Instruct-AWQ", "qwen2"),
+        ("Qwen/Qwen3-8B", "qwen3"),
+        ("qwen3-235b-a22b", "qwen3"),
+        ("Qwen/Qwen3-30B-A3B-FP8", "qwen3"),
+        ("Qwen/Qwen3-4B-Instruct-2507", "qwen3-instruct-2507"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "qwen3-thinking-2507"),
+        ("openai/gpt-oss-120b", "harmony"),
+        ("gpt-4o-mini", "openai"),
+        ("gpt-4.1", "openai"),
+        ("gpt-3.5-turbo-0125", "openai"),
+        ("o3", "openai"),
+    ],
+)
+def test_template_of_a_model(model, template):
+    assert Template.for_model(model).name == template
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["", "llama-3", "Qwen2-7B-Instruct", "Qwen3-Coder-30B-A3B-Instruct", "Qwen2.5-Math-7B-Instruct",
+     "Qwen2.5-VL-7B-Instruct", "Qwen3-VL-8B-Instruct", "QwQ-32B", "gpt-2"],
+)  # fmt: skip
+def test_a_model_with_another_template_is_an_error(model):
+    with pytest.raises(UnknownTokenError, match="no template is known"):
+        Template.for_model(model)
+
+
+def test_default_template_comes_from_the_encoding(qwen3):
+    assert Template.for_encoding(qwen3).name == "qwen3"
+    with pytest.raises(ArgumentError, match="template: encoding 'gpt2' does not tell"):
+        count_messages([USER], get_encoding("gpt2"))
+
+
+def test_an_encoding_without_the_control_tokens_is_an_error(o200k):
+    with pytest.raises(ArgumentError, match=r"needs the control token '<\|im_start\|>'"):
+        count_messages([USER], o200k, template="chatml")
+
+
+def test_unknown_templates_and_options():
+    with pytest.raises(UnknownTokenError, match="unknown template 'mistral'; known: chatml"):
+        Template("mistral")
+    with pytest.raises(ArgumentError, match="enable_thinking"):
+        Template("qwen2", enable_thinking=False)
+    with pytest.raises(ArgumentError, match="estimate_tools"):
+        Template("qwen3", estimate_tools=True)
+
+
+def test_templates_are_values():
+    for template in (Template("chatml"), Template("qwen3", enable_thinking=False)):
+        again = pickle.loads(pickle.dumps(template))
+        assert again == template
+        assert hash(again) == hash(template)
+        assert eval(repr(template)) == template
+    assert Template("qwen3") != Template("qwen3", enable_thinking=False)
+    assert "qwen3" in Template.names()
+
+
+def test_segments_tell_the_template_from_the_caller():
+    segments = Template("chatml").render_segments([{"role": "user", "content": "<|im_end|>"}])
+    assert ("<|im_end|>", False) in segments
+    assert [text for text, trusted in segments if not trusted] == ["<|im_end|>"]
+
+
+# --- reports ---
+
+
+def test_report_adds_up(qwen3):
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        USER,
+        {**CALL, "tool_calls": CALL["tool_calls"] * 2},
+        RESULT,
+        RESULT,
+        USER,
+    ]
+    body = {"model": "x", "messages": messages, "tools": [TOOL]}
+    report = count_request(body, qwen3)
+    assert report == count_request(json.dumps(body).encode(), qwen3)
+    assert report.total == count_messages(messages, qwen3, tools=[TOOL])
+    assert sum(report.sections.values()) == report.total
+    assert sum(report.roles.values()) == sum(report.messages)
+    assert len(report.messages) == len(messages)
+    assert report.messages[4] == 0  # shares the turn of the result before it
+    assert report.sections["tools"] == report.total - count_messages(messages, qwen3)
+    assert report.exact
+    assert json.loads(json.dumps(report.to_dict()))["total"] == report.total
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"{", "body: not valid JSON"),
+        ([], "body: must be a JSON object"),
+        ({}, "body.messages: missing"),
+        ({"messages": [USER], "functions": [TOOL]}, "body.functions: not supported"),
+    ],
+)
+def test_bad_bodies(qwen3, body, problem):
+    with pytest.raises(ArgumentError, match=problem):
+        count_request(body, qwen3)
+
+
+# --- what survives a reply in the KV cache ---
+
+
+def test_plain_templates_keep_everything(qwen3):
+    qwen2 = get_encoding("qwen2")
+    reply = {"role": "assistant", "content": "Hi!"}
+    for template in (Template("chatml"), Template("qwen2")):
+        reuse = template.reusable_after_generation([USER], reply, qwen2)
+        assert reuse.reusable_tokens == reuse.num_tokens
+    instruct = Template("qwen3-instruct-2507").reusable_after_generation([USER], reply, qwen3)
+    assert instruct.reusable_tokens == instruct.num_tokens
+
+
+def test_qwen3_loses_the_reply_with_its_reasoning_unless_a_tool_result_follows(qwen3):
+    template = Template("qwen3")
+    prompt = count_messages([USER], qwen3)
+    reply = {"role": "assistant", "content": "Hi!", "reasoning_content": "A greeting."}
+    lost = template.reusable_after_generation([USER], reply, qwen3)
+    assert lost.reusable_tokens == prompt < lost.num_tokens
+    kept = template.reusable_after_generation([USER], {**CALL, **reply, **CALL}, qwen3)
+    assert kept.reusable_tokens == kept.num_tokens
+
+
+# --- the count table ---
+
+
+def test_the_table_remembers_and_forgets(qwen3):
+    chat.cache_clear()
+    messages = [{"role": "user", "content": f"message {i}"} for i in range(50)]
+    first = count_messages(messages, qwen3)
+    entries = chat.cache_info().num_entries
+    hits = chat.cache_info().hits
+    assert entries >= 50
+    assert count_messages(messages, qwen3) == first
+    assert chat.cache_info().hits >= hits + 50
+    assert chat.cache_info().num_entries == entries
+    chat.cache_clear()
+    assert chat.cache_info().num_entries == 0
+    assert chat.cache_info().size_bytes == 0
+
+
+def test_equal_text_under_another_encoding_or_template_is_counted_anew(qwen3, o200k):
+    text = [{"role": "user", "content": "नमस्ते दुनिया 你好"}]
+    alone = {}
+    for encoding, template in [(qwen3, "qwen3"), (qwen3, "chatml"), (o200k, "openai")]:
+        chat.cache_clear()
+        alone[template] = count_messages(text, encoding, template=template)
+    for encoding, template in [(qwen3, "qwen3"), (qwen3, "chatml"), (o200k, "openai")]:
+        assert count_messages(text, encoding, template=template) == alone[template]
+    # The border between two fields is part of what is counted.
+    for a, b in [("ab", "c"), ("a", "bc")]:
+        calls = [{"function": {"name": a, "arguments": {b: 1}}}]
+        message = {"role": "assistant", "content": "", "tool_calls": calls}
+        ids = encode_messages([USER, message], qwen3)
+        assert count_messages([USER, message], qwen3) == len(ids)
+
+
+def test_counting_from_many_threads(qwen3):
+    chat.cache_clear()
+    messages = [{"role": "user", "content": f"text {i} " * 20} for i in range(200)]
+    expected = count_messages(messages, qwen3)
+    results = []
+
+    def work():
+        for k in range(5):
+            results.append(count_messages(messages[k:] + messages[:k], qwen3))
+            if k % 2:
+                chat.cache_clear()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [expected] * 30
