@@ -111,8 +111,9 @@ def grid_cut(turn_tokens: Sequence[int], limit: int, step: int) -> int:
     total = starts[-1]
     point = 0
     while True:
-        if total - min(point, total) <= limit:
-            return next(i for i, start in enumerate(starts) if start >= min(point, total))
+        first_kept = next(i for i, start in enumerate(starts) if start >= min(point, total))
+        if total - starts[first_kept] <= limit:
+            return first_kept
         point += step
 
 

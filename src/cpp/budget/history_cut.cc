@@ -37,13 +37,14 @@ HistoryCut TightCut(std::span<const std::int64_t> turn_tokens, std::int64_t limi
 HistoryCut GridCut(std::span<const std::int64_t> turn_tokens, std::int64_t limit,
                    std::int64_t step) {
   if (step < 1) throw ArgumentError(StrCat("grid step must be at least 1: ", step));
+  const HistoryCut tight = TightCut(turn_tokens, limit);
+  if (tight.first_kept == 0) return tight;
+  // A multiple is moved up to the tight cut or beyond exactly when it lies after the boundary
+  // before the tight cut; the first such multiple is the cut.
   const std::int64_t total = CheckedTotal(turn_tokens, limit);
-  if (total <= limit) return {0, total};
-  const std::int64_t excess = total - limit;
-  const std::int64_t multiples = excess / step + (excess % step != 0);
-  std::int64_t target = 0;
-  // A grid point beyond the end cuts everything, like the end itself.
-  if (__builtin_mul_overflow(multiples, step, &target) || target > total) target = total;
+  const std::int64_t before = total - tight.kept_tokens - turn_tokens[tight.first_kept - 1];
+  std::int64_t target = before - before % step;
+  if (__builtin_add_overflow(target, step, &target) || target > total) target = total;
   return CutAtLeast(turn_tokens, total, target);
 }
 

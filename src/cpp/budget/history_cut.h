@@ -19,10 +19,11 @@ struct HistoryCut {
 HistoryCut TightCut(std::span<const std::int64_t> turn_tokens, std::int64_t limit);
 
 /// Cuts at a multiple of `step` (>= 1) tokens from the conversation's beginning, moved up to the
-/// next turn boundary: the smallest multiple that leaves at most `limit` tokens. While the history
+/// next turn boundary: at the first multiple where what is left fits `limit`. While the history
 /// stays within `limit` nothing is cut. For fixed limit and step the cut is a function of the turns
-/// alone, appending turns never moves it backwards, and it moves only when another `step` tokens
-/// have come, so that the prefix before them stays in the caches.
+/// alone, appending turns never moves it backwards, and it moves at most once for every `step`
+/// tokens that come, so that the prefix before them stays in the caches. A cut stays where it is
+/// when the limit is lowered to what it keeps.
 HistoryCut GridCut(std::span<const std::int64_t> turn_tokens, std::int64_t limit,
                    std::int64_t step);
 

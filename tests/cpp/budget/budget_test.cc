@@ -73,7 +73,8 @@ TEST_CASE("a grid cut stands at a multiple of the step, moved up to a turn") {
   CHECK(GridCut(turns, 60, 25).first_kept == 0);
   CHECK(GridCut(turns, 59, 25).first_kept == 3);  // 1 too many: 25, moved up to 30
   CHECK(GridCut(turns, 35, 25).first_kept == 3);
-  CHECK(GridCut(turns, 34, 25).first_kept == 5);  // 50
+  CHECK(GridCut(turns, 30, 25).first_kept == 3);
+  CHECK(GridCut(turns, 29, 25).first_kept == 5);  // 50
   CHECK(GridCut(turns, 0, 25).first_kept == 6);   // 75 is beyond the end
   CHECK(GridCut(turns, 5, kMax).first_kept == 6);
 }

@@ -1,0 +1,597 @@
+"""The planner against its plain Python reference, and the promises that a plan makes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import json
+import math
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctxengine import _core
+from ctxengine.budget import Budget, Item, Section, plan
+from ctxengine.chat import Template, count_messages, encode_messages
+from ctxengine.errors import ArgumentError, BudgetExceeded
+from ctxengine.reference import budget as reference
+from ctxengine.tokenize import get_encoding
+
+INT64_MAX = 2**63 - 1
+SETTINGS = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+# --- the numeric core against the reference ---
+
+bounds = st.builds(
+    lambda low, extra, demand, weight, priority: reference.Bounds(
+        low, low + extra, demand, weight, priority
+    ),
+    st.integers(0, 60),
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0]),
+    st.integers(-1, 1),
+)
+items = st.lists(
+    st.tuples(
+        st.integers(0, 40),
+        st.integers(0, 20).map(float),
+        st.sampled_from([-1, -1, -1, 0, 1]),
+    ),
+    max_size=10,
+)
+
+
+def native_water_fill(room, sections):
+    return _core.water_fill(
+        room,
+        [((s.min_tokens, s.max_tokens, s.weight, s.priority), s.demand) for s in sections],
+    )
+
+
+@SETTINGS
+@given(st.integers(0, 700), st.lists(bounds, max_size=6))
+def test_water_filling_equals_the_reference(room, sections):
+    shares = native_water_fill(room, sections)
+    assert shares == reference.water_fill(room, sections)
+    usable = [min(s.max_tokens, s.demand) for s in sections]
+    assert sum(shares) == min(room, sum(usable))
+    assert all(0 <= share <= most for share, most in zip(shares, usable, strict=True))
+
+
+@SETTINGS
+@given(st.integers(0, INT64_MAX), st.lists(st.integers(0, INT64_MAX), min_size=1, max_size=5))
+def test_water_filling_of_large_numbers(room, demands):
+    sections = [reference.Bounds(0, INT64_MAX, d, 1.0 + i, 0) for i, d in enumerate(demands)]
+    assert native_water_fill(room, sections) == reference.water_fill(room, sections)
+
+
+@SETTINGS
+@given(
+    st.lists(st.integers(0, 50), max_size=12), st.integers(0, 300), st.integers(1, 80)
+)
+def test_history_cuts_equal_the_reference(turns, limit, step):
+    first, kept = _core.history_cut(turns, limit, 0)
+    assert first == reference.tight_cut(turns, limit)
+    assert kept == sum(turns[first:]) <= limit
+    first, kept = _core.history_cut(turns, limit, step)
+    assert first == reference.grid_cut(turns, limit, step)
+    assert kept == sum(turns[first:]) <= limit
+
+
+@SETTINGS
+@given(items, st.integers(0, 150))
+def test_selection_equals_the_reference_and_is_worth_half_the_optimum(items, capacity):
+    taken = _core.select_items(items, capacity)
+    chosen = [i for i, t in enumerate(taken) if t]
+    assert chosen == reference.select_greedily(items, capacity)
+    assert sum(items[i][0] for i in chosen) <= capacity
+    worth = sum(items[i][1] for i in chosen)
+    assert 2 * worth >= reference.best_selection(items, capacity)
+
+
+# --- plans over random conversations ---
+
+WORDS = ["alpha", " beta", "\n", "你好", "👩🏽\u200d💻", "x = 1\n", "  ", "<|im_end|>", "1234", "!", "é"]
+texts = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
+
+
+@st.composite
+def histories(draw):
+    """Turns with tool rounds: every result follows its call."""
+    messages = []
+    for _ in range(draw(st.integers(1, 6))):
+        messages.append({"role": "user", "content": draw(texts)})
+        for k in range(draw(st.integers(0, 2))):
+            calls = [
+                {
+                    "id": f"c{k}{i}",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": json.dumps({"q": draw(texts)})},
+                }
+                for i in range(draw(st.integers(1, 3)))
+            ]
+            messages.append({"role": "assistant", "content": None, "tool_calls": calls})
+            messages += [
+                {"role": "tool", "tool_call_id": call["id"], "content": draw(texts)}
+                for call in calls
+            ]
+        if draw(st.booleans()):
+            answer = {"role": "assistant", "content": draw(texts)}
+            if draw(st.booleans()):
+                answer["reasoning_content"] = draw(texts)
+            messages.append(answer)
+    if draw(st.booleans()):
+        messages.insert(0, {"role": "system", "content": draw(texts)})
+    return messages
+
+
+item_lists = st.lists(
+    st.builds(
+        Item,
+        texts,
+        utility=st.floats(0, 10),
+        pinned=st.sampled_from([False] * 7 + [True]),
+        group=st.sampled_from([None, None, "a", "b"]),
+    ),
+    max_size=6,
+)
+requests = st.fixed_dictionaries(
+    {
+        "history": histories(),
+        "retrieval": item_lists,
+        "system": st.none() | texts,
+        "tools": st.none()
+        | st.just([{"type": "function", "function": {"name": "f", "parameters": {"a": [1]}}}]),
+        "sections": st.none()
+        | st.lists(
+            st.one_of(
+                st.builds(
+                    Section,
+                    st.sampled_from(["history", "retrieval"]),
+                    min_tokens=st.integers(0, 30),
+                    max_tokens=st.none() | st.integers(30, 400),
+                    weight=st.floats(0.1, 10),
+                    priority=st.none() | st.integers(-1, 2),
+                ),
+                st.builds(Section, st.just("memory"), item_lists, priority=st.integers(-1, 2)),
+            ),
+            max_size=3,
+            unique_by=lambda section: section.name,
+        ),
+        "cut": st.sampled_from(["grid", "tight"]),
+        "grid": st.sampled_from([0.1, 0.25, 1.0]),
+    }
+)
+
+
+def check_plan(budget, template, encoding, request):
+    before = copy.deepcopy(request)
+    try:
+        made = plan(budget, encoding, template=template, **request)
+    except BudgetExceeded as error:
+        assert error.needed_tokens > error.available_tokens
+        assert error.available_tokens == budget.window - budget.reserve_output
+        assert request == before
+        return None
+    assert request == before
+    history, retrieval = request["history"], request["retrieval"]
+    available = budget.window - budget.reserve_output
+
+    # Never over, by a count of its own.
+    messages = list(made.messages)
+    counted = count_messages(messages, encoding, template=template, tools=list(made.tools))
+    assert made.used == counted <= available
+    assert made.left == available - counted
+    if made.template.is_rendering:
+        assert len(made.token_ids) == counted
+    assert sum(section.tokens for section in made.sections) == counted
+    assert all(section.tokens >= 0 for section in made.sections)
+
+    # The history is a suffix of turns after its leading system messages, and loses no more.
+    lead = 1 if history and history[0]["role"] == "system" else 0
+    gone = [d.index for d in made.dropped if d.section == "history"]
+    assert gone == list(range(lead, lead + len(gone)))
+    start = lead + len(gone)
+    if gone:
+        assert made.summarize_span == (lead, start)
+        assert history[start]["role"] == "user"
+    else:
+        assert made.summarize_span is None
+    head = ([{"role": "system", "content": request["system"]}] if request["system"] is not None
+            else []) + history[:lead]  # fmt: skip
+    expected = head + history[start:]
+    assert len(messages) == len(expected)
+    last_user = max(i for i, m in enumerate(messages) if m["role"] == "user")
+    for i, (message, original) in enumerate(zip(messages, expected, strict=True)):
+        if i >= len(head) and i != last_user:
+            assert message is original
+
+    # Every tool result has its call.
+    open_calls = set()
+    for message in messages:
+        if message["role"] == "tool":
+            assert message["tool_call_id"] in open_calls
+        else:
+            open_calls = {call["id"] for call in message.get("tool_calls", ())}
+
+    # Pins are kept, groups whole, and every item is either in the prompt or listed as dropped.
+    carried = messages[last_user]["content"]
+    originals = {"retrieval": retrieval}
+    for section in request["sections"] or ():
+        if section.items:
+            originals[section.name] = section.items
+    for name, section_items in originals.items():
+        out = {d.index for d in made.dropped if d.section == name}
+        assert all(not section_items[i].pinned for i in out)
+        groups = {item.group for i, item in enumerate(section_items) if i in out} - {None}
+        for i, item in enumerate(section_items):
+            if item.group in groups:
+                assert i in out
+            if i not in out:
+                assert f"[{i + 1}] {item.content}" in carried
+    assert carried.endswith(expected[last_user]["content"])
+
+    assert plan(budget, encoding, template=template, **request).to_dict() == made.to_dict()
+    return made
+
+
+@pytest.mark.parametrize("template", ["qwen3", "qwen2"])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(requests, st.integers(0, 900), st.integers(0, 200))
+def test_promises_of_a_plan(template, request_, window, reserve):
+    encoding = get_encoding(template)
+    budget = Budget(window, min(reserve, window))
+    check_plan(budget, Template(template), encoding, request_)
+
+
+@SETTINGS
+@given(requests, st.integers(0, 900))
+def test_promises_of_a_plan_by_the_api_rule(request_, window):
+    for message in request_["history"]:
+        message.pop("reasoning_content", None)  # which the API models do not take back
+    template = Template("openai", estimate_tools=True)
+    check_plan(Budget(window), template, get_encoding("o200k_base"), request_)
+
+
+def test_everything_fits(qwen3):
+    history = conversation(5)
+    made = plan(100_000, qwen3, system="Be kind.", history=history, retrieval=["a", "b"])
+    assert made.dropped == ()
+    assert made.summarize_span is None
+    assert made.messages[1:-1] == tuple(history[:-1])
+
+
+@pytest.fixture(scope="module")
+def qwen3():
+    return get_encoding("qwen3")
+
+
+def conversation(turns, seed=0, size=30):
+    rng = random.Random(seed)
+    messages = []
+    for turn in range(turns):
+        messages.append({"role": "user", "content": f"question {turn} " * rng.randint(1, size)})
+        if turn < turns - 1:
+            messages.append(
+                {"role": "assistant", "content": f"answer {turn} " * rng.randint(1, size)}
+            )
+    return messages
+
+
+# --- the grid ---
+
+
+def test_grid_cut_never_moves_back_and_seldom_moves(qwen3):
+    full = conversation(120)
+    cap = 1500
+    starts = []
+    for turns in range(1, 120):
+        history = full[: 2 * turns - 1]
+        made = plan(4000, qwen3, history=history, history_cap=cap, cut="grid", grid=0.25)
+        starts.append(made.summarize_span[1] if made.summarize_span else 0)
+        older = next(s.tokens for s in made.sections if s.name == "history")
+        assert older <= cap
+    assert starts == sorted(starts)
+    assert starts[-1] > 0
+    tokens = count_messages(full, qwen3)
+    assert len(set(starts)) <= tokens / (cap * 0.25) + 1
+
+
+def test_grid_cut_does_not_depend_on_the_other_sections(qwen3):
+    history = conversation(60)
+    chunks = [("chunk " * 50, 1.0)] * 80
+    alone = plan(4000, qwen3, history=history, history_cap=1500)
+    crowded = plan(4000, qwen3, history=history, history_cap=1500, retrieval=chunks)
+    assert crowded.summarize_span == alone.summarize_span
+    assert any(d.section == "retrieval" for d in crowded.dropped)
+
+
+def test_reasoning_that_the_template_drops_later_does_not_move_the_cut(qwen3):
+    # An open turn shows its reasoning, an older one does not; the cut must not notice.
+    older = conversation(60)
+    open_turn = [
+        {"role": "assistant", "content": "x", "reasoning_content": "thinking " * 200},
+    ]
+    before = plan(6000, qwen3, history=older, history_cap=1500)
+    during = plan(6000, qwen3, history=older + open_turn, history_cap=1500)
+    assert during.summarize_span == before.summarize_span
+
+
+def test_tight_cut_keeps_what_fits(qwen3):
+    history = conversation(60)
+    tight = plan(2000, qwen3, history=history, cut="tight")
+    start = tight.summarize_span[1]
+    one_more = next(i for i in range(start - 1, -1, -1) if history[i]["role"] == "user")
+    assert count_messages(history[one_more:], qwen3) > 2000
+    assert plan(2000, qwen3, history=history, cut="tight", history_cap=300).used < tight.used
+
+
+# --- sections ---
+
+
+def test_sections_are_bounded(qwen3):
+    chunks = [(f"chunk {i} " * 30, 1.0) for i in range(30)]
+    history = conversation(40)
+
+    def tokens(made, name):
+        return next(s.tokens for s in made.sections if s.name == name)
+
+    small = plan(
+        3000, qwen3, history=history, retrieval=chunks,
+        sections=[Section("retrieval", max_tokens=500)],
+    )  # fmt: skip
+    assert 0 < tokens(small, "retrieval") <= 500 + 12  # and the lines around the texts
+    first = plan(
+        3000, qwen3, history=history, retrieval=chunks,
+        sections=[Section("retrieval", priority=2), Section("history", priority=1)],
+    )  # fmt: skip
+    assert not [d for d in first.dropped if d.section == "retrieval"] or tokens(
+        first, "history"
+    ) < 100
+    reserved = plan(
+        3000, qwen3, history=history, retrieval=chunks, cut="tight",
+        sections=[Section("retrieval", min_tokens=600)],
+    )  # fmt: skip
+    assert tokens(reserved, "retrieval") >= 500
+
+
+def test_a_section_of_the_callers_own(qwen3):
+    made = plan(
+        500, qwen3,
+        history=[{"role": "user", "content": "Who am I?"}],
+        retrieval=["Ada wrote programs."],
+        sections=[Section("memory", ["The user is Ada."])],
+    )  # fmt: skip
+    assert made.messages[0]["content"] == (
+        "<retrieval>\n[1] Ada wrote programs.\n</retrieval>\n\n"
+        "<memory>\n[1] The user is Ada.\n</memory>\n\nWho am I?"
+    )
+    assert [s.name for s in made.sections] == [
+        "template", "system", "tools", "history", "retrieval", "memory", "turn",
+    ]  # fmt: skip
+
+
+def test_pins_come_with_their_group_or_raise(qwen3):
+    items = [
+        Item("low " * 20, utility=0, group="g"),
+        Item("high " * 20, utility=9),
+        Item("pinned", utility=0, pinned=True, group="g"),
+    ]
+    history = [{"role": "user", "content": "x"}]
+    made = plan(70, qwen3, history=history, retrieval=items)
+    assert [d.index for d in made.dropped] == [1]
+    with pytest.raises(BudgetExceeded) as caught:
+        plan(30, qwen3, history=history, retrieval=items)
+    assert caught.value.available_tokens == 30
+    block = "<retrieval>\n[1] " + "low " * 20 + "\n\n[3] pinned\n</retrieval>\n\nx"
+    needed = count_messages([{"role": "user", "content": block}], qwen3)
+    assert caught.value.needed_tokens == needed
+    assert str(needed) in str(caught.value)
+    plan(needed, qwen3, history=history, retrieval=items)
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    role: str
+    content: object
+
+
+class ModelLike:
+    role = "user"
+
+    def __init__(self, content):
+        self.content = content
+
+    def model_copy(self, update):
+        return ModelLike(**update)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": [{"type": "text", "text": "What?"}], "extra": 1},
+        Message("user", "What?"),
+        Message("user", [{"type": "text", "text": "What?"}]),
+        ModelLike("What?"),
+    ],
+)
+def test_the_carrier_is_a_copy_of_its_own_kind(qwen3, message):
+    made = plan(200, qwen3, history=[message], retrieval=["a text"])
+    (carrier,) = made.messages
+    assert type(carrier) is type(message)
+    assert carrier is not message
+    plain = {"role": "user", "content": "<retrieval>\n[1] a text\n</retrieval>\n\nWhat?"}
+    expected = encode_messages([plain], qwen3).tolist()
+    assert encode_messages([carrier], qwen3).tolist() == expected == made.token_ids.tolist()
+    if isinstance(message, dict):
+        assert carrier["extra"] == 1
+
+
+def test_system_as_message_or_list(qwen3):
+    history = [{"role": "user", "content": "x"}]
+    system = {"role": "system", "content": "Be kind."}
+    plans = [plan(100, qwen3, system=s, history=history) for s in ("Be kind.", system, [system])]
+    assert len({p.used for p in plans}) == 1
+    assert plans[1].messages[0] is system
+
+
+def test_a_wrapped_tool_result_does_not_begin_a_turn(qwen3):
+    wrapped = {"role": "user", "content": "<tool_response>\n4\n</tool_response>"}
+    turn = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "f()"}, wrapped]
+    made = plan(60, qwen3, history=[*conversation(4), *turn])
+    assert made.messages[-3:] == tuple(turn)
+
+
+# --- duplicates, prediction, display ---
+
+
+def test_duplicates_are_reported(qwen3):
+    text = "the very same text, said twice over, with some more words to be long enough " * 2
+    made = plan(
+        1000, qwen3,
+        system=text,
+        history=[{"role": "user", "content": text}],
+        retrieval=[text, "short", "short", "other " * 30],
+    )  # fmt: skip
+    (duplicate,) = made.duplicates
+    assert duplicate.places == ("system[0]", "history[0]", "retrieval[0]")
+    assert duplicate.tokens == qwen3.count(text)
+
+
+def test_prediction(qwen3):
+    history = [{"role": "user", "content": "x"}]
+    used = plan(100, qwen3, history=history).used
+    assert plan(100, qwen3, history=history, cached_tokens=3).predicted == (3, used - 3)
+    assert plan(100, qwen3, history=history, cached_tokens=INT64_MAX).predicted == (used, 0)
+
+
+def test_display(qwen3):
+    made = plan(
+        Budget(400, 100), qwen3, system="a", history=conversation(30), retrieval=["<b>x</b>"]
+    )
+    text = repr(made)
+    assert text.splitlines()[0].startswith(f"Plan: {made.used:,} of 400 tokens")
+    for section in made.sections:
+        assert f"{section.name} " in text
+    assert "█" in text
+    assert json.loads(json.dumps(made.to_dict()))["used"] == made.used
+    page = made._repr_html_()
+    assert page.startswith("<table>")
+    assert "history" in page
+    rich_console = pytest.importorskip("rich.console")
+    console = rich_console.Console(width=100, record=True, file=io.StringIO())
+    console.print(made)
+    assert "retrieval" in console.export_text()
+
+
+def test_token_ids_are_read_only_and_made_once(qwen3):
+    made = plan(100, qwen3, history=[{"role": "user", "content": "x"}])
+    assert made.token_ids is made.token_ids
+    assert made.token_ids.dtype == "uint32"
+    with pytest.raises(ValueError, match="read-only"):
+        made.token_ids[0] = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.used = 1
+
+
+# --- limits of the domain ---
+
+
+@pytest.mark.parametrize("window", [0, 1, 2**31, INT64_MAX])
+def test_extreme_windows(qwen3, window):
+    history = [{"role": "user", "content": "x"}]
+    if window < 8:
+        with pytest.raises(BudgetExceeded):
+            plan(window, qwen3, history=history)
+    else:
+        made = plan(window, qwen3, history=conversation(9), retrieval=["a"] * 9)
+        assert made.dropped == ()
+        assert made.left == window - made.used
+    with pytest.raises(BudgetExceeded):
+        plan(Budget(window, window), qwen3, history=history)
+
+
+USER = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"budget": -1}, "budget.window: must lie between"),
+        ({"budget": 2**63}, "budget.window: must lie between"),
+        ({"budget": 1.5}, "budget.window: must be an integer"),
+        ({"budget": Budget(5, -1)}, "budget.reserve_output: must lie"),
+        ({"budget": Budget(5, 6)}, "budget.reserve_output: 6 is larger"),
+        ({"retrieval": [("x", -1)]}, r"retrieval\[0\].utility: must not be negative"),
+        ({"retrieval": ["x", ("x", math.nan)]}, r"retrieval\[1\].utility: must be finite"),
+        ({"retrieval": [("x", math.inf)]}, r"retrieval\[0\].utility: must be finite"),
+        ({"retrieval": [("x", 10**400)]}, r"retrieval\[0\].utility: must be a number"),
+        ({"retrieval": [("x", "y")]}, r"retrieval\[0\].utility: must be a number"),
+        ({"retrieval": [3]}, r"retrieval\[0\]: must be Item"),
+        ({"retrieval": [(3, 1.0)]}, r"retrieval\[0\].content: must be str"),
+        ({"retrieval": [Item("x", group=3)]}, r"retrieval\[0\].group: must be str"),
+        ({"sections": [Section("history", weight=0)]}, "weight: must be positive"),
+        ({"sections": [Section("history", weight=math.nan)]}, "weight: must be finite"),
+        ({"sections": [Section("history", min_tokens=-1)]}, "min_tokens: must lie"),
+        ({"sections": [Section("history", max_tokens=2**63)]}, "max_tokens: must lie"),
+        (
+            {"sections": [Section("history", min_tokens=5, max_tokens=4)]},
+            "min_tokens: 5 is larger than max_tokens 4",
+        ),
+        ({"sections": [Section("history", priority=2**63)]}, "priority: must be an integer"),
+        ({"sections": [Section("history", ["x"])]}, "the history has no items"),
+        ({"sections": [Section("a"), Section("a")]}, "'a' occurs twice"),
+        ({"sections": [Section("turn")]}, "always kept"),
+        ({"sections": [Section("a b")]}, "must be letters"),
+        ({"sections": ["history"]}, "must be Section"),
+        ({"sections": [Section("retrieval", ["x"])], "retrieval": ["y"]}, "given twice"),
+        ({"history_cap": -1}, "history_cap: must lie"),
+        ({"history_cap": 5, "sections": [Section("history", max_tokens=5)]}, "says it already"),
+        ({"cut": "loose"}, "cut: must be"),
+        ({"grid": 0}, "grid: must lie"),
+        ({"grid": 1.1}, "grid: must lie"),
+        ({"grid": math.nan}, "grid: must be finite"),
+        ({"cached_tokens": -1}, "cached_tokens: must lie"),
+        ({"history": [], "retrieval": ["x"]}, "retrieval: its texts stand in the last user"),
+        (
+            {"history": [{"role": "assistant", "content": "x"}], "retrieval": ["x"]},
+            "retrieval: its texts stand in the last user",
+        ),
+        ({"history": "hi"}, "history: must be a list"),
+        ({"history": [USER, {"role": "judge", "content": "x"}]}, r"history\[1\].role: unknown"),
+        ({"history": [USER, {"role": "developer", "content": "x"}]}, r"history\[1\].role: templ"),
+        ({"system": {"role": "system"}}, r"system\[0\].content: missing"),
+        ({"tools": ["f"]}, r"tools\[0\]: must be a mapping"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_named(qwen3, options, problem):
+    options = {"budget": 1000, "history": [USER], **options}
+    with pytest.raises(ArgumentError, match=problem):
+        plan(options.pop("budget"), qwen3, **options)
+
+
+def test_orphan_tool_results_are_refused(qwen3):
+    call = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}],
+    }
+    result = {"role": "tool", "tool_call_id": "a", "content": "x"}
+    plan(1000, qwen3, history=[USER, call, result, USER])
+    for history, problem in [
+        ([USER, result], r"history\[1\]: a tool result without a tool call"),
+        ([USER, call, USER, result], r"history\[3\]: a tool result without a tool call"),
+        ([USER, call, {**result, "tool_call_id": "b"}], r"history\[2\].tool_call_id: 'b' is none"),
+    ]:
+        with pytest.raises(ArgumentError, match=problem):
+            plan(1000, qwen3, history=history)
