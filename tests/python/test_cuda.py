@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ctxengine import cuda
 from ctxengine.errors import ArgumentError, DeviceError
+from ctxengine.kv import KVCacheManager
 from ctxengine.reference import slot_mapping as reference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +117,22 @@ def test_bad_arrays(changes: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"block_tables": [[1]], "rows": [0], "positions": [0]} | changes
     with pytest.raises(ArgumentError, match=message):
         cuda.slot_mapping(block_size=16, **arguments)
+
+
+def test_equals_the_managers_own_mapping() -> None:
+    random = np.random.default_rng(3)
+    manager = KVCacheManager(200, 4, max_rows=20, max_row_tokens=64)
+    lengths = {}
+    for length in random.integers(1, 60, 12).tolist():
+        acquired = manager.acquire(random.integers(0, 50_000, length, dtype=np.uint32))
+        assert acquired is not None
+        lengths[acquired.row] = length
+    rows = random.choice(list(lengths), 500).astype(np.int32)
+    positions = np.array([random.integers(0, lengths[row]) for row in rows.tolist()])
+    rows[::9] = -1
+    positions[::7] = -1
+    mapped = cuda.slot_mapping(manager.block_tables, rows, positions, 4)
+    assert mapped.tolist() == manager.slot_mapping(rows, positions).tolist()
 
 
 class DeviceArray:
