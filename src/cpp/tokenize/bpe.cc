@@ -22,107 +22,162 @@
 #include <array>
 #include <bit>
 #include <cstdint>
-#include <functional>
 
 namespace ctx::tokenize {
 namespace {
 
 constexpr std::size_t kBlockBytes = 1024;
-constexpr std::size_t kTakenBackTokens = 4;
+constexpr std::size_t kTakenBackTokens = 2;
 
-/// Merges any number of bytes with a heap of candidate pairs; keeps its memory from call to call.
-class HeapMerger {
+/// The least of many ranks, leftmost of equals, under updates: a tree of minima in which every node
+/// has 16 children, so that a node is a few vector instructions and the whole of a block has three
+/// levels.
+///
+///     an entry: rank << 4 | which child holds it      a leaf: rank << 4
+///
+/// Signed, because baseline x86-64 has no unsigned vector minimum.
+class MinTree {
  public:
-  HeapMerger(const Vocabulary& vocabulary, std::string_view bytes)
+  static constexpr std::size_t kNothing = ~std::size_t{0};
+
+  /// `size` >= 1 leaves without a rank.
+  void Reset(std::size_t size) {
+    num_levels_ = 0;
+    do {
+      if (num_levels_ == levels_.size()) levels_.emplace_back();
+      levels_[num_levels_++].assign((size + 15) / 16 * 16, kNone);
+      size = (size + 15) / 16;
+    } while (size > 1);
+  }
+
+  /// Takes effect with the next Refresh or RefreshAll.
+  void Set(std::size_t leaf, TokenId rank) noexcept {
+    levels_[0][leaf] = rank == kNoToken ? kNone : static_cast<std::int32_t>(rank << kChildBits);
+  }
+
+  void RefreshAll() noexcept {
+    for (std::size_t level = 0; level < num_levels_; ++level) {
+      for (std::size_t node = 0; node < levels_[level].size() / 16; ++node)
+        RefreshNode(level, node);
+    }
+  }
+
+  /// After changes of these three leaves.
+  void Refresh(std::array<std::size_t, 3> at) noexcept {
+    for (std::size_t level = 0; level < num_levels_; ++level) {
+      for (std::size_t& i : at) i /= 16;
+      RefreshNode(level, at[0]);
+      if (at[1] != at[0]) RefreshNode(level, at[1]);
+      if (at[2] != at[0] && at[2] != at[1]) RefreshNode(level, at[2]);
+    }
+  }
+
+  /// The leaf of the least rank, or kNothing when no leaf has one.
+  std::size_t Least() const noexcept {
+    if (root_ >= (kNone & ~kChildMask)) return kNothing;
+    std::size_t at = root_ & kChildMask;
+    for (std::size_t level = num_levels_ - 1; level > 0; --level) {
+      at = at * 16 + (levels_[level][at] & kChildMask);
+    }
+    return at;
+  }
+
+  TokenId LeastRank() const noexcept { return static_cast<TokenId>(root_ >> kChildBits); }
+
+ private:
+  static constexpr int kChildBits = 4;
+  static constexpr std::int32_t kChildMask = 15;
+  static constexpr std::int32_t kNone = INT32_MAX;
+  static_assert(Vocabulary::kMaxTokens <= std::uint32_t{1} << (30 - kChildBits));
+
+  void RefreshNode(std::size_t level, std::size_t node) noexcept {
+    const std::int32_t* const children = &levels_[level][node * 16];
+    std::array<std::int32_t, 4> least;
+    least.fill(kNone);
+    for (std::int32_t i = 0; i < 16; i += 4) {
+      for (std::int32_t lane = 0; lane < 4; ++lane) {
+        least[lane] = std::min(least[lane], (children[i + lane] & ~kChildMask) | (i + lane));
+      }
+    }
+    const std::int32_t entry = std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
+    (level + 1 < num_levels_ ? levels_[level + 1][node] : root_) = entry;
+  }
+
+  std::vector<std::vector<std::int32_t>> levels_;
+  std::size_t num_levels_ = 0;
+  std::int32_t root_ = kNone;
+};
+
+/// Merges any number of bytes; keeps its memory from call to call.
+class TreeMerger {
+ public:
+  TreeMerger(const Vocabulary& vocabulary, std::string_view bytes)
       : vocabulary_(vocabulary), bytes_(bytes) {}
 
-  /// Merges bytes [begin, end) and appends the ids.
+  /// Merges bytes [begin, end), at least one, and appends the ids.
   void Merge(std::size_t begin, std::size_t end, std::vector<TokenId>& ids) {
     Start(begin, end);
-    while (!heap_.empty()) {
-      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
-      const std::uint64_t entry = heap_.back();
-      heap_.pop_back();
-      const auto left = static_cast<std::size_t>(entry & kPositionMask);
-      const auto rank = static_cast<TokenId>(entry >> kPositionBits);
-      // An entry is stale when its pair has since been joined otherwise: spans only grow and no two
-      // spans that begin at one byte spell the same token, so comparing ranks tells.
-      if (parts_[left].pair_rank != rank) continue;
-      Join(left, rank);
+    for (std::size_t left; (left = pairs_.Least()) != MinTree::kNothing;) {
+      Join(left, pairs_.LeastRank());
     }
-    for (std::size_t i = 0; i < end - begin; i = parts_[i].next) ids.push_back(parts_[i].id);
+    for (std::size_t i = 0; i < region_.size(); i = parts_[i].next) ids.push_back(parts_[i].id);
   }
 
  private:
-  static constexpr int kPositionBits = 40;
-  static constexpr std::uint64_t kPositionMask = (std::uint64_t{1} << kPositionBits) - 1;
-
   /// A run of bytes that is a token by now, at the index of its first byte.
   struct Part {
     std::size_t previous;
     std::size_t next;  // also the end of this part
     TokenId id;
-    TokenId pair_rank;  // of this part joined with the next, or kNoToken
   };
 
   void Start(std::size_t begin, std::size_t end) {
     region_ = bytes_.substr(begin, end - begin);
     parts_.resize(region_.size());
-    heap_.clear();
+    pairs_.Reset(region_.size());
     for (std::size_t i = 0; i < region_.size(); ++i) {
-      parts_[i] = {i - 1, i + 1, vocabulary_.ByteToken(At(i)), kNoToken};
-      if (i + 1 == region_.size()) break;
-      const TokenId rank = vocabulary_.FindPair(At(i), At(i + 1));
-      parts_[i].pair_rank = rank;
-      if (rank != kNoToken) heap_.push_back(Entry(rank, i));
+      parts_[i] = {i - 1, i + 1, vocabulary_.ByteToken(At(i))};
+      if (i + 1 < region_.size()) pairs_.Set(i, vocabulary_.FindPair(At(i), At(i + 1)));
     }
-    std::make_heap(heap_.begin(), heap_.end(), std::greater<>());
+    pairs_.RefreshAll();
   }
 
   void Join(std::size_t left, TokenId id) {
     const std::size_t right = parts_[left].next;
     const std::size_t after = parts_[right].next;
-    parts_[right].pair_rank = kNoToken;
     parts_[left].next = after;
     parts_[left].id = id;
     if (after < region_.size()) parts_[after].previous = left;
-    Offer(left);
-    if (left > 0) Offer(parts_[left].previous);
+    const std::size_t before = left == 0 ? left : parts_[left].previous;
+    pairs_.Set(right, kNoToken);
+    pairs_.Set(left, RankOfPair(left));
+    pairs_.Set(before, RankOfPair(before));
+    pairs_.Refresh({before, left, right});
   }
 
-  /// Looks up the pair that begins at part `left` and puts it in the heap.
-  void Offer(std::size_t left) {
+  /// Rank of the part at `left` joined with the next, or kNoToken.
+  TokenId RankOfPair(std::size_t left) const noexcept {
     const std::size_t right = parts_[left].next;
-    TokenId rank = kNoToken;
-    if (right < region_.size()) {
-      const std::size_t length = parts_[right].next - left;
-      if (length <= vocabulary_.max_token_bytes()) {
-        rank = vocabulary_.Find(region_.data() + left, length, bytes_.data() + bytes_.size());
-      }
-    }
-    parts_[left].pair_rank = rank;
-    if (rank == kNoToken) return;
-    heap_.push_back(Entry(rank, left));
-    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+    if (right >= region_.size()) return kNoToken;
+    const std::size_t length = parts_[right].next - left;
+    if (length > vocabulary_.max_token_bytes()) return kNoToken;
+    return vocabulary_.Find(region_.data() + left, length, bytes_.data() + bytes_.size());
   }
 
-  static std::uint64_t Entry(TokenId rank, std::size_t left) noexcept {
-    return std::uint64_t{rank} << kPositionBits | left;
-  }
   unsigned char At(std::size_t i) const noexcept { return static_cast<unsigned char>(region_[i]); }
 
   const Vocabulary& vocabulary_;
   std::string_view bytes_;
   std::string_view region_;
   std::vector<Part> parts_;
-  std::vector<std::uint64_t> heap_;
+  MinTree pairs_;
 };
 
 /// The loop over blocks that the head of this file explains.
 class BlockMerger {
  public:
   BlockMerger(const Vocabulary& vocabulary, std::string_view bytes)
-      : vocabulary_(vocabulary), bytes_(bytes), heap_merger_(vocabulary, bytes) {}
+      : vocabulary_(vocabulary), bytes_(bytes), merger_(vocabulary, bytes) {}
 
   void Merge(std::vector<TokenId>& ids) {
     const std::size_t first = ids.size();
@@ -138,11 +193,11 @@ class BlockMerger {
         }
         if (block_end - kept_end > work_left) {
           ids.resize(first);
-          return heap_merger_.Merge(0, bytes_.size(), ids);
+          return merger_.Merge(0, bytes_.size(), ids);
         }
         work_left -= block_end - kept_end;
         merged_.clear();
-        heap_merger_.Merge(kept_end, block_end, merged_);
+        merger_.Merge(kept_end, block_end, merged_);
         if (num_kept == first || StayApart(ids[num_kept - 1], merged_.front(), kept_end)) break;
       }
       ids.resize(num_kept);
@@ -157,13 +212,13 @@ class BlockMerger {
     const std::size_t begin = cut - vocabulary_.Bytes(left).size();
     const std::size_t end = cut + vocabulary_.Bytes(right).size();
     pair_.clear();
-    heap_merger_.Merge(begin, end, pair_);
+    merger_.Merge(begin, end, pair_);
     return pair_.size() == 2 && pair_[0] == left && pair_[1] == right;
   }
 
   const Vocabulary& vocabulary_;
   std::string_view bytes_;
-  HeapMerger heap_merger_;
+  TreeMerger merger_;
   std::vector<TokenId> merged_;
   std::vector<TokenId> pair_;
 };
