@@ -1,0 +1,51 @@
+"""Texts to measure with: made here from the Python library and a seed, so that all see the same.
+
+Set CTXENGINE_BENCH_TEXT to a file to measure with a text of your own instead of the English one.
+"""
+
+from __future__ import annotations
+
+import os
+import pydoc_data.topics
+import random
+import sysconfig
+from pathlib import Path
+
+SIZE_CHARS = 1_000_000
+
+
+def english() -> str:
+    """Return prose of the Python language reference (or the file that the environment names)."""
+    own = os.environ.get("CTXENGINE_BENCH_TEXT")
+    if own:
+        return Path(own).read_text(encoding="utf-8")
+    return "\n".join(pydoc_data.topics.topics.values())[:SIZE_CHARS]
+
+
+def code() -> str:
+    """Return source code of the Python standard library."""
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    texts = (path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.py")))
+    return "".join(texts)[:SIZE_CHARS]
+
+
+def chat_messages(num_messages: int = 2000) -> list[str]:
+    """Return short pieces of prose, as messages are."""
+    rng = random.Random(1)
+    text = english()
+    starts = (rng.randrange(len(text) - 400) for _ in range(num_messages))
+    return [text[start : start + rng.randint(20, 400)] for start in starts]
+
+
+def worst_cases() -> dict[str, str]:
+    """Return texts of a megabyte that are one pre-token or nearly so."""
+    rng = random.Random(2)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return {
+        "a": "a" * SIZE_CHARS,
+        "spaces, x": " " * SIZE_CHARS + "x",
+        "newlines": "\n" * SIZE_CHARS,
+        "symbols": "^" * SIZE_CHARS,
+        "letters": "".join(rng.choices(letters, k=SIZE_CHARS)),
+        "han": "".join(chr(rng.randint(0x4E00, 0x9FFF)) for _ in range(SIZE_CHARS // 3)),
+    }
