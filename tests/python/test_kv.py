@@ -1,0 +1,426 @@
+"""KVCacheManager, by example: what each call promises. Random calls are in tests/fuzz."""
+
+from __future__ import annotations
+
+import doctest
+import threading
+
+import ctxengine.kv
+import ctxengine.prefix
+import numpy as np
+import pytest
+from ctxengine import ArgumentError, CapacityError, KVCacheManager
+
+NOTHING = ()
+
+
+@pytest.fixture(params=[128, 8, 1], ids=lambda bits: f"{bits}bit")
+def make(request):
+    """Build managers; with short hashes everything collides, and nothing may change."""
+
+    def build(num_blocks=8, block_size=4, **kwargs):
+        kwargs.setdefault("max_rows", 8)
+        return KVCacheManager(num_blocks, block_size, _hash_bits=request.param, **kwargs)
+
+    return build
+
+
+def prefill(manager, tokens, **identity):
+    """Acquire a prompt and compute it."""
+    row, num_cached = manager.acquire(tokens, **identity)
+    step = manager.reserve([row], len(tokens) - num_cached)
+    assert step.oom_row is None
+    manager.settle([row], len(tokens) - num_cached)
+    manager.check()
+    return row
+
+
+def decode(manager, row, *tokens):
+    for token in tokens:
+        assert manager.reserve([row], 1).oom_row is None
+        manager.settle([row], 1, [token])
+        manager.check()
+
+
+def unchanged(manager, error, call, *args, **kwargs):
+    before = manager.snapshot()
+    with pytest.raises(error) as info:
+        call(*args, **kwargs)
+    assert manager.snapshot() == before
+    return info.value
+
+
+@pytest.mark.parametrize("module", [ctxengine.kv, ctxengine.prefix])
+def test_examples_in_docstrings(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def test_a_prefix_is_shared_once_it_is_computed(make):
+    manager = make()
+    first = manager.acquire(list(range(10)))
+    assert first == (0, 0)
+    assert manager.acquire(list(range(9))) == (1, 0)  # allocated is not computed
+    manager.free([1])
+    manager.reserve([0], 10)
+    assert manager.acquire(list(range(9))) == (1, 0)  # reserved is not computed either
+    manager.free([1])
+    manager.settle([0], 10)
+    assert manager.acquire(list(range(9))) == (1, 8)
+    assert manager.block_tables[1, :3].tolist() == [0, 1, 3]
+    assert manager.acquire([0, 1, 2, 3, 9, 9]) == (2, 4)
+    manager.check()
+
+
+def test_chunks_of_a_prompt_are_published_as_they_are_settled(make):
+    manager = make()
+    row, _ = manager.acquire(list(range(12)))
+    assert manager.reserve([row], 5).slots.tolist() == [0, 1, 2, 3, 4]
+    manager.settle([row], 5)
+    assert manager.acquire(list(range(12)))[1] == 4
+    assert manager.reserve([row], 7).slots.tolist() == list(range(5, 12))
+    manager.settle([row], 7)
+    assert manager.acquire(list(range(12)))[1] == 8
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 8])
+def test_the_last_token_is_never_served(make, length):
+    manager = make()
+    prefill(manager, list(range(length)))
+    assert manager.acquire(list(range(length)))[1] == (length - 1) // 4 * 4
+
+
+def test_identities_do_not_share(make):
+    manager = make(num_blocks=40, max_rows=20)
+    tokens = list(range(9))
+    identities = [
+        {},
+        {"cache_salt": "X"},
+        {"cache_salt": "Y"},
+        {"extra_keys": [("lora", "X", "")]},
+        {"extra_keys": [("lora", "", "X")]},
+        {"extra_keys": [("mm", "X", 1, 2)]},
+        {"extra_keys": [("mm", "X", 1, 3)]},
+        {"extra_keys": [("mm", "Y", 1, 2)]},
+    ]
+    for identity in identities:
+        prefill(manager, tokens, **identity)
+    manager.free(range(len(identities)))
+    for identity in identities:
+        row, num_cached = manager.acquire(tokens, **identity)
+        assert num_cached == 8
+        manager.free([row])
+    assert manager.acquire(tokens, cache_salt="Z")[1] == 0
+
+
+def test_media_distinguish_only_the_blocks_behind_their_start(make):
+    manager = make(num_blocks=20)
+    prefill(manager, list(range(13)), extra_keys=[("mm", "cat", 5, 2)])
+    assert manager.acquire(list(range(13)), extra_keys=[("mm", "cat", 5, 2)])[1] == 12
+    assert manager.acquire(list(range(13)), extra_keys=[("mm", "dog", 5, 2)])[1] == 4
+    assert manager.acquire(list(range(13)))[1] == 4
+
+
+def test_a_salted_row_cut_to_nothing_stays_salted(make):
+    manager = make()
+    row = prefill(manager, [1, 2, 3, 4, 5], cache_salt="a")
+    manager.truncate(row, 0)
+    decode(manager, row, 7, 7, 7, 7)
+    assert manager.acquire([7, 7, 7, 7, 8])[1] == 0
+    assert manager.acquire([7, 7, 7, 7, 8], cache_salt="a")[1] == 4
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_text_over_a_cut_image_is_not_the_image(make, forked):
+    manager = make()
+    image = [("mm", "cat", 2, 1)]
+    row = prefill(manager, [0, 1, 9], extra_keys=image)
+    if forked:  # at the cut the block is shared; when it is written it is private again
+        child = manager.fork(row)
+        manager.truncate(child, 2)
+        manager.free([row])
+        row = child
+    else:
+        manager.truncate(row, 2)
+    decode(manager, row, 9, 9)
+    assert manager.acquire([0, 1, 9, 9, 5], extra_keys=image)[1] == 0
+    assert manager.acquire([0, 1, 9, 9, 5])[1] == 4
+
+
+def test_a_shortfall_is_a_result_and_changes_nothing(make):
+    manager = make(num_blocks=3, max_rows=3)
+    row = prefill(manager, list(range(8)))
+    other = prefill(manager, [50])
+    before = manager.snapshot()
+    assert manager.acquire([90]) is None
+    assert not manager.can_admit(1)
+    assert manager.snapshot() == before
+    step = manager.reserve([other, row], [1, 1])
+    assert step.oom_row == row
+    assert [len(part) for part in step[:3]] == [0, 0, 0]
+    assert manager.snapshot() == before
+    manager.free([row])
+    assert manager.can_admit(8)
+    assert manager.acquire([90]) is not None
+
+
+def test_pinned_hits_do_not_count_as_available(make):
+    manager = make(num_blocks=3)
+    manager.free([prefill(manager, list(range(9)))])
+    # Two idle blocks and a free one. Pinning both as hits leaves one; 13 tokens need two more.
+    before = manager.snapshot()
+    with pytest.raises(CapacityError):
+        manager.acquire(list(range(13)))
+    assert manager.snapshot() == before
+    held = manager.acquire([70])
+    assert manager.acquire(list(range(12))) is None
+    assert manager.acquire(list(range(12, 20))) is not None  # evicts the two
+    manager.free([held.row])
+    manager.check()
+
+
+def test_rows_run_short_too(make):
+    manager = make(max_rows=1)
+    row = prefill(manager, [1])
+    assert manager.acquire([2]) is None
+    assert manager.fork(row) is None
+    assert not manager.can_admit(1)
+    manager.free([row])
+    assert manager.acquire([2]).row == row
+
+
+def test_what_could_never_be_served_raises(make):
+    manager = make(num_blocks=4, max_row_tokens=12)
+    error = unchanged(manager, CapacityError, manager.acquire, list(range(13)))
+    assert (error.needed, error.capacity) == (4, 3)
+    unchanged(manager, CapacityError, manager.can_admit, 13)
+    row = prefill(manager, list(range(12)))
+    unchanged(manager, CapacityError, manager.reserve, [row], 1)
+    unchanged(manager, CapacityError, manager.reserve, [row], 2**36)
+
+
+def test_a_fork_copies_when_it_writes(make):
+    manager = make()
+    row = prefill(manager, list(range(6)))
+    child = manager.fork(row)
+    assert manager.block_tables[child, :2].tolist() == [0, 1]
+    step = manager.reserve([row, child], 1)
+    assert step.copies.tolist() == [[1, 2]]  # the last holder keeps the block
+    assert step.slots.tolist() == [2 * 4 + 2, 1 * 4 + 2]
+    assert step.table_patch.tolist() == [[row, 1, 2], [child, 0, 0], [child, 1, 1]]
+    manager.settle([row, child], 1, [100, 200])
+    manager.check()
+    rows = manager.snapshot()["rows"]
+    assert rows[row]["token_ids"] == [*range(6), 100]
+    assert rows[child]["token_ids"] == [*range(6), 200]
+    assert manager.reserve([row, child], 1).copies.shape == (0, 2)
+
+
+def test_a_published_block_is_copied_too(make):
+    manager = make()
+    row = prefill(manager, list(range(8)))
+    manager.truncate(row, 6)
+    step = manager.reserve([row], 1)
+    assert step.copies.tolist() == [[1, 2]]
+    manager.settle([row], 1, [99])
+    manager.check()
+    assert manager.acquire(list(range(9)))[1] == 8  # the old block still serves the old tokens
+
+
+def test_rejected_drafts_give_their_slots_back(make):
+    manager = make()
+    row = prefill(manager, [1, 2, 3])
+    step = manager.reserve([row], 6)
+    assert step.slots.tolist() == list(range(3, 9))
+    manager.settle([row], 2, [4, 5])
+    assert manager.block_tables[row].tolist() == [0, 1, -1, -1, -1, -1, -1, -1]
+    assert manager.reserve([row], 1).slots.tolist() == [5]
+    manager.check()
+
+
+def test_steps_may_overlap(make):
+    manager = make()
+    row = prefill(manager, [1, 2])
+    assert manager.reserve([row], 1).slots.tolist() == [2]
+    assert manager.reserve([row], 2).slots.tolist() == [3, 4]
+    unchanged(manager, ArgumentError, manager.settle, [row], 0)
+    manager.settle([row], 1, [3])
+    manager.settle([row], 2, [4, 5])
+    manager.check()
+    assert manager.acquire([1, 2, 3, 4, 9])[1] == 4
+
+
+def test_settle_takes_ids_ragged(make):
+    manager = make()
+    a, b = prefill(manager, [1]), prefill(manager, [2])
+    manager.reserve([a, b], [3, 1])
+    for indptr in ([0, 1, 3], [1, 2, 3], [0, 3], [], [0, 2, 4]):
+        unchanged(manager, ArgumentError, manager.settle, [a, b], [2, 1], [7, 8, 9], indptr)
+    unchanged(manager, ArgumentError, manager.settle, [a, b], [2, 1], [7, 8])
+    manager.settle([a, b], np.array([2, 1]), np.array([7, 8, 9], np.uint32), [0, 2, 3])
+    rows = manager.snapshot()["rows"]
+    assert rows[a]["token_ids"] == [1, 7, 8]
+    assert rows[b]["token_ids"] == [2, 9]
+
+
+def test_leaves_are_evicted_first_and_oldest_first(make):
+    manager = make(num_blocks=6)
+    a = prefill(manager, list(range(9)))  # blocks 0 1 2, the last one not full
+    b = prefill(manager, [0, 1, 2, 3, 70, 71, 72, 73, 74])  # blocks 0 3 4
+    manager.free([a])
+    manager.free([b])
+    assert manager.snapshot()["idle"] == [1, 3, 0]
+    assert manager.evict(2).tolist() == [1, 3]
+    manager.check()
+    assert manager.acquire(list(range(9)))[1] == 4
+    assert manager.evict(9).tolist() == []
+
+
+def test_equal_content_computed_twice_is_kept_twice(make):
+    manager = make()
+    rows = [manager.acquire(list(range(6))).row for _ in range(2)]
+    manager.reserve(rows, 6)
+    manager.settle(rows, 6)
+    manager.check()
+    assert manager.stats().num_duplicates == 1
+    assert manager.acquire(list(range(6))).num_cached_tokens == 4
+    assert manager.block_tables[2, 0] == 0  # the copy published first
+    manager.free([0, 2])
+    assert manager.evict(1).tolist() == [0]
+    assert manager.acquire(list(range(6))).num_cached_tokens == 4  # the other copy serves
+    manager.check()
+
+
+def test_freeing_twice_raises(make):
+    manager = make()
+    row = prefill(manager, [1])
+    unchanged(manager, ArgumentError, manager.free, [row, row])
+    manager.free([row])
+    unchanged(manager, ArgumentError, manager.free, [row])
+    manager.free([])
+
+
+@pytest.mark.parametrize("row", [-1, 1, 7, 8, 2**31, 2**63 - 1])
+def test_rows_that_are_not_in_use_are_named(make, row):
+    manager = make()
+    live = prefill(manager, [1])
+    calls = [
+        (manager.free, [live, row]),
+        (manager.reserve, [live, row], 1),
+        (manager.settle, [row], 1),
+        (manager.fork, row),
+        (manager.truncate, row, 0),
+    ]
+    for call, *args in calls:
+        assert f"row {row} is not in use" in str(unchanged(manager, ArgumentError, call, *args))
+
+
+def test_calls_out_of_place_raise(make):
+    manager = make()
+    row, _ = manager.acquire([1, 2])
+    unchanged(manager, ArgumentError, manager.acquire, [])
+    unchanged(manager, ArgumentError, manager.acquire, [-1])
+    unchanged(manager, ArgumentError, manager.acquire, [1], cache_salt="")
+    unchanged(manager, ArgumentError, manager.acquire, [1], extra_keys=[("mm", "x", 0, 2)])
+    unchanged(manager, ArgumentError, manager.acquire, [1], extra_keys=[("mm", "x", -1, 2)])
+    unchanged(manager, ArgumentError, manager.can_admit, 0)
+    unchanged(manager, ArgumentError, manager.reserve, [row], 0)
+    unchanged(manager, ArgumentError, manager.reserve, [row], [1, 1])
+    unchanged(manager, ArgumentError, manager.settle, [row], 0)
+    unchanged(manager, ArgumentError, manager.fork, row)  # not computed yet
+    unchanged(manager, ArgumentError, manager.truncate, row, 3)
+    unchanged(manager, ArgumentError, manager.truncate, row, -1)
+    unchanged(manager, ArgumentError, manager.evict, -1)
+    manager.reserve([row], 2)
+    unchanged(manager, ArgumentError, manager.truncate, row, 1)
+    unchanged(manager, ArgumentError, manager.settle, [row], 3)
+    unchanged(manager, ArgumentError, manager.settle, [row], -1)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((0, 4), {}, "num_blocks is 0; it must be in 1"),
+        ((2**31, 4), {}, "num_blocks is 2147483648"),
+        ((4, 0), {}, "block_size is 0"),
+        ((2**30, 2**30), {}, "is more than 68719476736 tokens"),
+        ((4, 4), {"max_rows": 0}, "max_rows is 0"),
+        ((4, 4), {"max_rows": 2**31}, "max_rows is 2147483648"),
+        ((4, 4), {"max_row_tokens": 0}, "max_row_tokens is 0"),
+        ((2**20, 16), {"max_rows": 2**20}, "lower max_rows or set max_row_tokens"),
+    ],
+)
+def test_sizes_that_cannot_be_are_named(args, kwargs, message):
+    with pytest.raises(ArgumentError, match=message):
+        KVCacheManager(*args, **kwargs)
+
+
+def test_slot_mapping(make):
+    manager = make()
+    prefill(manager, [1])
+    row = prefill(manager, list(range(6)))
+    got = manager.slot_mapping([row, row, -1, row, 0], [0, 5, 3, -1, 0])
+    assert got.dtype == np.int64
+    assert got.tolist() == [4, 9, -1, -1, 0]
+    out = np.full(2, 77, np.int64)
+    assert manager.slot_mapping([row, row], [4, 1], out) is out
+    assert out.tolist() == [8, 5]
+    for rows, positions in (([row], [6]), ([5], [0]), ([2**40], [0])):
+        with pytest.raises(ArgumentError):
+            manager.slot_mapping(rows, positions, out[:1])
+    assert out.tolist() == [8, 5]
+    for bad in (np.zeros(3, np.int64), np.zeros(2, np.int32), np.zeros(4, np.int64)[::2], [0, 0]):
+        with pytest.raises(ArgumentError):
+            manager.slot_mapping([row, row], [0, 1], bad)
+    with pytest.raises(ArgumentError):
+        manager.slot_mapping([row, row], [0])
+
+
+def test_block_tables_is_a_read_only_view(make):
+    manager = make(max_rows=3)
+    view = manager.block_tables
+    assert view.shape == (3, 8)
+    assert view.dtype == np.int32
+    assert (view == -1).all()
+    with pytest.raises(ValueError, match="read-only"):
+        view[0, 0] = 5
+    manager.acquire([1])
+    assert view[0, 0] == 0
+    del manager
+    assert view[0, 0] == 0
+
+
+def test_many_rows_cost_what_they_use():
+    manager = KVCacheManager(2**27, 16, max_rows=1000, max_row_tokens=4096)
+    assert manager.acquire(list(range(100))).row == 0
+
+
+def test_threads_hold_every_invariant():
+    manager = KVCacheManager(200, 4, max_rows=64)
+    failures = []
+
+    def work(seed):
+        try:
+            for i in range(300):
+                tokens = [0] * 5000 if i % 50 == 0 else [seed % 2, *range(i % 9)]
+                if i % 50 == 0:
+                    with pytest.raises(CapacityError):  # hashed without the GIL
+                        manager.acquire(tokens)
+                    continue
+                acquired = manager.acquire(tokens)
+                if acquired is None:
+                    continue
+                rest = len(tokens) - acquired.num_cached_tokens
+                if manager.reserve([acquired.row], rest).oom_row is None:
+                    manager.settle([acquired.row], rest)
+                manager.free([acquired.row])
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    manager.check()
+    assert manager.stats().num_rows == 0
