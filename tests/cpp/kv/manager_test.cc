@@ -1,0 +1,302 @@
+// Behaviour that the Python tests do not reach: failing allocations, threads, many calls.
+#include "kv/manager.h"
+
+#include <atomic>
+#include <functional>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "common/error.h"
+#include "doctest/doctest.h"
+#include "support/alloc_failure.h"
+
+namespace ctx::kv {
+namespace {
+
+using Ints = std::vector<std::int64_t>;
+using Tokens = std::vector<TokenId>;
+
+const prefix::Identity kNobody;
+
+RowId Prefilled(KVCacheManager& manager, const Tokens& tokens,
+                const prefix::Identity& identity = kNobody) {
+  const Acquired acquired = manager.Acquire(tokens, identity).value();
+  const std::int64_t rest = static_cast<std::int64_t>(tokens.size()) - acquired.num_cached_tokens;
+  CHECK(manager.Reserve(Ints{acquired.row}, Ints{rest}).oom_row == kNoRow);
+  manager.Settle(Ints{acquired.row}, Ints{rest}, {}, {});
+  return acquired.row;
+}
+
+Tokens Iota(std::size_t count, TokenId first = 0) {
+  Tokens tokens(count);
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
+}
+
+// A manager in the middle of things: shared and copied blocks, idle blocks, open reservations,
+// media.
+struct Scene {
+  KVCacheManager manager{{.num_blocks = 24, .block_size = 4, .max_rows = 8}};
+  prefix::Identity identity{.cache_salt = "tenant",
+                            .lora = prefix::Lora{"adapter", "a/path/too/long/to/be/stored/inline"},
+                            .media = {{"image", 2, 5}}};
+  RowId a = Prefilled(manager, Iota(10));
+  RowId b = Prefilled(manager, Iota(13), identity);
+  RowId c = manager.Fork(a).value();
+  RowId gone = Prefilled(manager, Iota(9, 100));
+  Scene() {
+    manager.Free(Ints{gone});
+    manager.Reserve(Ints{b}, Ints{3});
+  }
+};
+
+// Runs a call that must be refused, for whichever reason comes first; a lack of memory passes on.
+template <typename Call>
+void Refused(Call call) {
+  try {
+    call();
+  } catch (const Error&) {
+    return;
+  }
+  FAIL("not refused");
+}
+
+TEST_CASE("every call survives every failing allocation unchanged") {
+  const std::vector<std::pair<const char*, std::function<void(Scene&)>>> calls = {
+      {"acquire", [](Scene& s) { s.manager.Acquire(Iota(11), s.identity); }},
+      {"acquire plain", [](Scene& s) { s.manager.Acquire(Iota(14), kNobody); }},
+      {"acquire short", [](Scene& s) { s.manager.Acquire(Iota(80, 9), s.identity); }},
+      {"reserve", [](Scene& s) { s.manager.Reserve(Ints{s.a, s.b, s.c}, Ints{7, 2, 1}); }},
+      {"reserve short", [](Scene& s) { s.manager.Reserve(Ints{s.a, s.c}, Ints{1, 80}); }},
+      {"settle", [](Scene& s) { s.manager.Settle(Ints{s.b}, Ints{2}, Tokens{1, 2}, Ints{0, 2}); }},
+      {"fork", [](Scene& s) { s.manager.Fork(s.a); }},
+      {"truncate", [](Scene& s) { s.manager.Truncate(s.c, 9); }},
+      {"free", [](Scene& s) { s.manager.Free(Ints{s.a, s.b}); }},
+      {"evict", [](Scene& s) { s.manager.Evict(1); }},
+      {"can_admit", [](Scene& s) { s.manager.CanAdmit(5); }},
+      {"snapshot", [](Scene& s) { s.manager.GetSnapshot(); }},
+      {"check", [](Scene& s) { s.manager.Check(); }},
+      {"double free", [](Scene& s) { Refused([&] { s.manager.Free(Ints{s.a, s.a}); }); }},
+      {"too long", [](Scene& s) { Refused([&] { s.manager.Acquire(Iota(97), kNobody); }); }},
+  };
+  for (const auto& [name, call] : calls) {
+    CAPTURE(name);
+    Scene scene;
+    const Snapshot before = scene.manager.GetSnapshot();
+    const Stats stats = scene.manager.GetStats();
+    testing::FailEveryAllocation([&] { call(scene); },
+                                 [&] {
+                                   CHECK(scene.manager.GetSnapshot() == before);
+                                   CHECK(scene.manager.GetStats().num_rows == stats.num_rows);
+                                   scene.manager.Check();
+                                 });
+    scene.manager.Check();
+  }
+}
+
+TEST_CASE("truncating a row with media survives every failing allocation") {
+  KVCacheManager manager({.num_blocks = 8, .block_size = 4, .max_rows = 2});
+  const prefix::Identity identity{.cache_salt = "a salt too long to be stored inline ...........",
+                                  .lora = {},
+                                  .media = {{"image", 5, 5}}};
+  const RowId row = manager.Acquire(Iota(12), identity).value().row;
+  const Snapshot before = manager.GetSnapshot();
+  const auto failed = testing::FailEveryAllocation([&] { manager.Truncate(row, 7); },
+                                                   [&] { CHECK(manager.GetSnapshot() == before); });
+  CHECK(failed > 2);
+  manager.Check();
+}
+
+TEST_CASE("constructing survives every failing allocation") {
+  testing::FailEveryAllocation(
+      [] { KVCacheManager({.num_blocks = 100, .block_size = 4, .max_rows = 8}); }, [] {});
+}
+
+TEST_CASE("sizes that cannot be are refused by name") {
+  const auto refused = [](const Options& options, const char* what) {
+    try {
+      KVCacheManager manager(options);
+    } catch (const ArgumentError& error) {
+      return std::string(error.what()).find(what) != std::string::npos;
+    }
+    return false;
+  };
+  CHECK(refused({.num_blocks = 0, .block_size = 4}, "num_blocks is 0"));
+  CHECK(refused({.num_blocks = -1, .block_size = 4}, "num_blocks is -1"));
+  CHECK(
+      refused({.num_blocks = std::int64_t{1} << 31, .block_size = 1}, "num_blocks is 2147483648"));
+  CHECK(refused({.num_blocks = 4, .block_size = 0}, "block_size is 0"));
+  CHECK(refused({.num_blocks = 4, .block_size = INT64_MAX}, "block_size is"));
+  CHECK(refused({.num_blocks = 1 << 20, .block_size = 1 << 20}, "times block_size"));
+  CHECK(refused({.num_blocks = 4, .block_size = 4, .max_rows = 0}, "max_rows is 0"));
+  CHECK(refused({.num_blocks = 4, .block_size = 4, .max_rows = 1 << 21}, "max_rows is 2097152"));
+  CHECK(refused({.num_blocks = 1 << 20, .block_size = 16, .max_rows = 1 << 20}, "a block table"));
+}
+
+TEST_CASE("memory is touched as it is used") {
+  // 2^31 token slots and 2^27 blocks: many gigabytes, were they touched at once.
+  KVCacheManager manager({.num_blocks = std::int64_t{1} << 27,
+                          .block_size = 16,
+                          .max_rows = 4,
+                          .max_row_tokens = 1024});
+  CHECK(manager.Acquire(Iota(1024), kNobody)->row == 0);
+}
+
+// One thread's random calls. Rows that it owns, with what it knows of them.
+class Client {
+ public:
+  Client(KVCacheManager& manager, unsigned seed, TokenId alphabet)
+      : manager_(manager), random_(seed), alphabet_(alphabet) {}
+
+  void Call() {
+    switch (Pick(8)) {
+      case 0:
+      case 1: {
+        Tokens tokens(1 + Pick(40));
+        for (TokenId& token : tokens) token = Pick(10) == 0 ? Pick(alphabet_) : 0;
+        prefix::Identity identity;
+        if (Pick(3) == 0) identity.cache_salt = Pick(2) == 0 ? "a" : "b";
+        if (const auto acquired = manager_.Acquire(tokens, identity)) {
+          rows_.push_back({acquired->row,
+                           static_cast<std::int64_t>(tokens.size()) - acquired->num_cached_tokens});
+        }
+        break;
+      }
+      case 2:
+        if (rows_.size() > 4) Free();
+        break;
+      case 3:
+        if (!rows_.empty() && rows_.front().num_unknown == 0) {
+          if (const auto child = manager_.Fork(rows_.front().row)) rows_.push_back({*child, 0});
+        }
+        break;
+      case 4:
+        manager_.Evict(Pick(2));
+        break;
+      default:
+        Decode();
+    }
+  }
+
+  void Finish() {
+    while (!rows_.empty()) Free();
+  }
+
+ private:
+  struct Owned {
+    std::int64_t row;
+    std::int64_t num_unknown;  // prompt tokens still to compute
+  };
+
+  unsigned Pick(unsigned bound) { return static_cast<unsigned>(random_() % bound); }
+
+  void Free() {
+    const std::size_t i = Pick(static_cast<unsigned>(rows_.size()));
+    manager_.Free(Ints{rows_[i].row});
+    rows_.erase(rows_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+
+  void Decode() {
+    Ints rows, counts, accepted;
+    Tokens tokens;
+    for (const Owned& owned : rows_) {
+      rows.push_back(owned.row);
+      counts.push_back(owned.num_unknown > 0 ? owned.num_unknown : 1 + Pick(3));
+      accepted.push_back(owned.num_unknown > 0 ? owned.num_unknown : Pick(2));
+      if (owned.num_unknown == 0)
+        tokens.resize(tokens.size() + static_cast<std::size_t>(accepted.back()));
+    }
+    bool reserved = false;
+    try {
+      reserved = manager_.Reserve(rows, counts).oom_row == kNoRow;
+    } catch (const CapacityError&) {  // a row has filled its line of the table
+    }
+    if (!reserved) {
+      if (!rows_.empty()) Free();
+      return;
+    }
+    manager_.Settle(rows, accepted, tokens, {});
+    for (Owned& owned : rows_) owned.num_unknown = 0;
+  }
+
+  KVCacheManager& manager_;
+  std::mt19937 random_;
+  TokenId alphabet_;
+  std::vector<Owned> rows_;
+};
+
+TEST_CASE("a hundred thousand random calls keep every invariant") {
+  for (const int hash_bits : {128, 8}) {
+    KVCacheManager manager(
+        {.num_blocks = 60, .block_size = 4, .max_rows = 12, .hash_bits = hash_bits});
+    Client client(manager, 5, 3);
+    for (int i = 0; i < 60000; ++i) {
+      client.Call();
+      if (i % 10 == 0) manager.Check();
+    }
+    client.Finish();
+    manager.Check();
+    const Stats stats = manager.GetStats();
+    CHECK(stats.num_free + stats.num_idle == 60);
+    CHECK(stats.num_hit_tokens > 1000);
+    CHECK(stats.num_evicted > 1000);
+    CHECK(stats.num_copied > 100);
+    CHECK(stats.num_duplicates > 100);
+  }
+}
+
+TEST_CASE("equal calls give equal states, whatever the hash") {
+  std::vector<Snapshot> snapshots;
+  for (const int hash_bits : {128, 8, 1}) {
+    KVCacheManager manager(
+        {.num_blocks = 40, .block_size = 2, .max_rows = 8, .hash_bits = hash_bits});
+    Client client(manager, 7, 2);
+    for (int i = 0; i < 3000; ++i) client.Call();
+    snapshots.push_back(manager.GetSnapshot());
+  }
+  CHECK(snapshots[0] == snapshots[1]);
+  CHECK(snapshots[0] == snapshots[2]);
+}
+
+TEST_CASE("threads share one manager") {
+  KVCacheManager manager({.num_blocks = 80, .block_size = 4, .max_rows = 32});
+  std::atomic<int> num_running = 4;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 4; ++t) {
+    threads.emplace_back([&manager, &num_running, t] {
+      Client client(manager, t, 3);
+      for (int i = 0; i < 4000; ++i) client.Call();
+      client.Finish();
+      --num_running;
+    });
+  }
+  while (num_running > 0) {
+    manager.Check();
+    const Stats stats = manager.GetStats();
+    CHECK(stats.num_free + stats.num_idle + stats.num_referenced == 80);
+  }
+  for (std::thread& thread : threads) thread.join();
+  manager.Check();
+  const Stats stats = manager.GetStats();
+  CHECK(stats.num_free + stats.num_idle == 80);
+  CHECK(stats.num_rows == 0);
+}
+
+TEST_CASE("threads racing for the last block: one wins") {
+  for (int round = 0; round < 200; ++round) {
+    KVCacheManager manager({.num_blocks = 3, .block_size = 4, .max_rows = 8});
+    manager.Free(Ints{Prefilled(manager, Iota(8))});  // two idle blocks, one never used
+    std::atomic<int> num_served = 0;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 2; ++t) {
+      threads.emplace_back([&] { num_served += manager.Acquire(Iota(9), kNobody).has_value(); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(num_served == 1);  // both hit the two idle blocks; the third block goes to one
+    manager.Check();
+  }
+}
+
+}  // namespace
+}  // namespace ctx::kv
