@@ -1,6 +1,9 @@
 # cmake -DIMAGE= -DOUTPUT= -DCOMPILER_VERSION= -DARCHITECTURES= -P embed.cmake
-# Writes the definitions of build_info.h: the bytes of IMAGE (none when it is empty) and what made them.
-file(READ ${IMAGE} _bytes HEX)
+# Writes the definitions of build_info.h: the bytes of IMAGE (none when no file is named) and what made them.
+set(_bytes "")
+if(IMAGE)
+  file(READ ${IMAGE} _bytes HEX)
+endif()
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," _bytes "${_bytes}")
 string(REGEX REPLACE "((0x..,)(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?)" "\\1\n" _bytes "${_bytes}")
 list(LENGTH ARCHITECTURES _count)
