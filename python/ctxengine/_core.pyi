@@ -188,6 +188,13 @@ class KVCacheManager:
         extra_keys: Iterable[tuple[str | int, ...]] | None,
         /,
     ) -> tuple[int, int] | None: ...
+    def lookup(
+        self,
+        token_ids: _Ints,
+        cache_salt: str | None,
+        extra_keys: Iterable[tuple[str | int, ...]] | None,
+        /,
+    ) -> int: ...
     def can_admit(self, num_tokens: int, /) -> bool: ...
     def reserve(
         self, rows: _Ints, num_new: int | _Ints, /

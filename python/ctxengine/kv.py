@@ -224,6 +224,29 @@ class KVCacheManager:
         acquired = self._core.acquire(token_ids, cache_salt, extra_keys)
         return None if acquired is None else Acquired(*acquired)
 
+    def lookup(
+        self,
+        token_ids: TokenIds,
+        *,
+        cache_salt: str | None = None,
+        extra_keys: ExtraKeys | None = None,
+    ) -> int:
+        """Return how many leading tokens `acquire` would find cached now.
+
+        Changes nothing, not even the order of eviction; prompts longer than a row may be asked for
+        too. Parameters as in `acquire`.
+
+        Raises
+        ------
+        ArgumentError
+            The prompt is empty, or an id, the salt or a key is malformed.
+
+        Notes
+        -----
+        Expected O(n).
+        """
+        return self._core.lookup(token_ids, cache_salt, extra_keys)
+
     def can_admit(self, num_tokens: int) -> bool:
         """Say whether `acquire` would succeed now for a prompt of which nothing is cached.
 

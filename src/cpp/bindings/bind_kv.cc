@@ -73,6 +73,15 @@ py::object Acquire(KVCacheManager& manager, const py::object& token_ids,
   return py::make_tuple(acquired->row, acquired->num_cached_tokens);
 }
 
+std::int64_t Lookup(const KVCacheManager& manager, const py::object& token_ids,
+                    const py::object& cache_salt, const py::object& extra_keys) {
+  const TokenIds ids(token_ids);
+  const prefix::Identity identity = ParseIdentity(cache_salt, extra_keys);
+  if (ids.values().size() < kReleaseGilTokens) return manager.Lookup(ids.values(), identity);
+  const py::gil_scoped_release release;
+  return manager.Lookup(ids.values(), identity);
+}
+
 py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::object& num_new) {
   const Int64s row_ids = Rows(rows);
   const PerRow counts(num_new, "num_new", row_ids.values().size());
@@ -211,6 +220,8 @@ void RegisterKv(py::module_& module) {
       .def_property_readonly("max_row_blocks", &KVCacheManager::max_row_blocks)
       .def_property_readonly("block_tables", &BlockTables)
       .def("acquire", &Acquire, py::arg("token_ids"), py::arg("cache_salt"), py::arg("extra_keys"),
+           py::pos_only())
+      .def("lookup", &Lookup, py::arg("token_ids"), py::arg("cache_salt"), py::arg("extra_keys"),
            py::pos_only())
       .def("can_admit", &KVCacheManager::CanAdmit, py::arg("num_tokens"), py::pos_only())
       .def("reserve", &Reserve, py::arg("rows"), py::arg("num_new"), py::pos_only())

@@ -75,6 +75,7 @@ struct KVCacheManager::Prompt {
   std::vector<Extra> extras;               // per block; empty when there is no identity
   std::vector<prefix::Digest128> digests;  // of the full blocks
   std::vector<BlockId> hits;               // room for them
+  std::int64_t num_idle_hits = 0;          // of the hits, those that no row holds
 
   Extra extra(std::size_t column) const { return extras.empty() ? nullptr : extras[column]; }
 };
@@ -111,7 +112,6 @@ KVCacheManager::Prompt KVCacheManager::Prepare(std::span<const TokenId> token_id
                                                const prefix::Identity& identity) const {
   const auto num_tokens = static_cast<std::int64_t>(token_ids.size());
   if (num_tokens == 0) throw ArgumentError("token_ids is empty; a prompt has at least one token");
-  CheckRowFits(num_tokens, "a prompt");
   if (!identity.media.empty() &&
       (identity.media.front().offset < 0 ||
        identity.media.back().offset + identity.media.back().length > num_tokens)) {
@@ -144,30 +144,43 @@ KVCacheManager::Prompt KVCacheManager::Prepare(std::span<const TokenId> token_id
   return prompt;
 }
 
+void KVCacheManager::FindHits(std::span<const TokenId> token_ids, Prompt* prompt) const noexcept {
+  const auto size = static_cast<std::size_t>(block_size());
+  ChainId chain = kNoChain;
+  // The block of the last token is always computed anew: it gives the first logits.
+  const std::size_t max_hits = (token_ids.size() - 1) / size;
+  for (std::size_t column = 0; column < max_hits; ++column) {
+    const BlockId block = pool_.Find(prompt->digests[column], chain,
+                                     token_ids.subspan(column * size, size), prompt->extra(column));
+    if (block == kNoBlock) break;
+    prompt->hits.push_back(block);
+    chain = pool_[block].chain;
+    prompt->num_idle_hits += pool_[block].state == BlockState::kIdle;
+  }
+}
+
+std::int64_t KVCacheManager::Lookup(std::span<const TokenId> token_ids,
+                                    const prefix::Identity& identity) const {
+  Prompt prompt = Prepare(token_ids, identity);
+  const std::lock_guard lock(mutex_);
+  FindHits(token_ids, &prompt);
+  return static_cast<std::int64_t>(prompt.hits.size()) * block_size();
+}
+
 std::optional<Acquired> KVCacheManager::Acquire(std::span<const TokenId> token_ids,
                                                 const prefix::Identity& identity) {
+  CheckRowFits(static_cast<std::int64_t>(token_ids.size()), "a prompt");
   Prompt prompt = Prepare(token_ids, identity);
   const auto num_tokens = static_cast<std::int64_t>(token_ids.size());
   const auto size = static_cast<std::size_t>(block_size());
   const std::lock_guard lock(mutex_);
   if (!EnsureFreeRow()) return std::nullopt;
 
-  ChainId chain = kNoChain;
-  std::int64_t num_idle_hits = 0;
-  // The block of the last token is always computed anew: it gives the first logits.
-  const std::size_t max_hits = (token_ids.size() - 1) / size;
-  for (std::size_t column = 0; column < max_hits; ++column) {
-    const BlockId block = pool_.Find(prompt.digests[column], chain,
-                                     token_ids.subspan(column * size, size), prompt.extra(column));
-    if (block == kNoBlock) break;
-    prompt.hits.push_back(block);
-    chain = pool_[block].chain;
-    num_idle_hits += pool_[block].state == BlockState::kIdle;
-  }
+  FindHits(token_ids, &prompt);
   const auto num_hits = static_cast<std::int64_t>(prompt.hits.size());
   const std::int64_t num_columns = BlocksFor(num_tokens);
   // Hits that are idle now stop being available once they are pinned.
-  if (num_columns - num_hits > pool_.num_available() - num_idle_hits) return std::nullopt;
+  if (num_columns - num_hits > pool_.num_available() - prompt.num_idle_hits) return std::nullopt;
 
   const RowId row_id = TakeRow();
   Row& row = rows_[static_cast<std::size_t>(row_id)];

@@ -89,6 +89,9 @@ class KVCacheManager {
   /// compute, so that there are logits to sample from. Expected O(tokens).
   std::optional<Acquired> Acquire(std::span<const TokenId> token_ids,
                                   const prefix::Identity& identity);
+  /// Leading tokens that Acquire would find cached now; changes nothing, not even the order of
+  /// eviction. Expected O(tokens).
+  std::int64_t Lookup(std::span<const TokenId> token_ids, const prefix::Identity& identity) const;
   /// Whether a prompt without any cached prefix would be admitted now. O(1).
   bool CanAdmit(std::int64_t num_tokens) const;
 
@@ -150,6 +153,8 @@ class KVCacheManager {
   }
   void CheckRowFits(std::int64_t num_tokens, const char* what) const;
   Prompt Prepare(std::span<const TokenId> token_ids, const prefix::Identity& identity) const;
+  /// Fills `prompt->hits` with the longest published prefix.
+  void FindHits(std::span<const TokenId> token_ids, Prompt* prompt) const noexcept;
   Extra ExtraOf(const prefix::Identity* identity, std::int64_t column) const;
   Row& LiveRow(std::int64_t row);
   /// As LiveRow(), and refuses a row that the same call has named before.
