@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ctxengine.budget import Budget, Item, Plan, Section, plan
     from ctxengine.chat import Template, count_messages, count_request, encode_messages
+    from ctxengine.engine import ContextEngine, EnginePlan, Envelope
     from ctxengine.errors import (
         ArgumentError,
         BudgetExceeded,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ctxengine.kv import KVCacheManager
     from ctxengine.limits import Limit, Limiter, RetryAfter
     from ctxengine.prefix import BlockHasher
+    from ctxengine.pricing import Cost, PriceTable
     from ctxengine.tokenize import (
         Encoding,
         encoding_for_model,
@@ -52,15 +54,20 @@ _MODULE_OF = {
     "Budget": "budget",
     "BudgetExceeded": "errors",
     "CapacityError": "errors",
+    "ContextEngine": "engine",
+    "Cost": "pricing",
     "CtxEngineError": "errors",
     "DeviceError": "errors",
     "Encoding": "tokenize",
+    "EnginePlan": "engine",
+    "Envelope": "engine",
     "Item": "budget",
     "KVCacheManager": "kv",
     "Limit": "limits",
     "Limiter": "limits",
     "LoadError": "errors",
     "Plan": "budget",
+    "PriceTable": "pricing",
     "RetryAfter": "limits",
     "Section": "budget",
     "SpecialTokenError": "errors",
@@ -97,15 +104,20 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "CapacityError",
+    "ContextEngine",
+    "Cost",
     "CtxEngineError",
     "DeviceError",
     "Encoding",
+    "EnginePlan",
+    "Envelope",
     "Item",
     "KVCacheManager",
     "Limit",
     "Limiter",
     "LoadError",
     "Plan",
+    "PriceTable",
     "RetryAfter",
     "Section",
     "SpecialTokenError",

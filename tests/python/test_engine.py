@@ -1,0 +1,274 @@
+"""The engine joins the layers: each number is checked against the layer it comes from."""
+
+from __future__ import annotations
+
+import doctest
+import hashlib
+import random
+import struct
+
+import pytest
+from ctxengine import ArgumentError, CapacityError, LoadError, engine
+from ctxengine.budget import Budget, plan
+from ctxengine.engine import ContextEngine, EnginePlan, Envelope
+from ctxengine.prefix import BlockHasher
+from ctxengine.pricing import PriceTable
+
+PRICES = PriceTable.from_dict(
+    {
+        "currency": "USD",
+        "per_million_tokens": {"input": 2, "cached_input": 1, "cache_write": 3, "output": 10},
+    }
+)
+SYSTEM = "You are the night clerk of a small hotel and answer in one sentence. " * 4
+
+
+def turns(count):
+    history = []
+    for i in range(count):
+        history.append(
+            {"role": "user", "content": f"Question {i}: is room {i} free on day {i * i}?"}
+        )
+        history.append({"role": "assistant", "content": f"Room {i} is free, and so is the next."})
+    return [*history, {"role": "user", "content": "And breakfast?"}]
+
+
+def make(**options):
+    return ContextEngine("qwen3", **({"window": 2048, "prices": PRICES} | options))
+
+
+def test_the_examples_of_the_module_are_true():
+    assert doctest.testmod(engine).failed == 0
+
+
+def test_a_plan_is_the_planners_plan_with_hashes():
+    e = make(window=Budget(300, 50))
+    history = turns(20)
+    planned = e.plan(system=SYSTEM, history=history)
+    direct = plan(Budget(300, 50), e.encoding, system=SYSTEM, history=history, template=e.template)
+    assert planned.plan.to_dict() == direct.to_dict()
+    assert planned.messages == direct.messages
+    assert planned.dropped
+    assert planned.used + planned.left == 250
+    ids = direct.token_ids.tolist()
+    assert planned.token_ids.tolist() == ids
+    assert list(planned.prefix) == BlockHasher(16, scheme="vllm_sha256_cbor").hash(ids)
+    assert [name for name, _ in planned.stages] == ["count", "plan", "tokenize", "hash", "look up"]
+    assert all(isinstance(ns, int) and ns > 0 for _, ns in planned.stages)
+    assert planned.requested_tokens > planned.used
+    assert planned.predicted == (0, planned.used)
+
+
+def test_what_was_computed_is_found_again_and_priced():
+    e = make()
+    history = turns(6)
+    first = e.plan(system=SYSTEM, history=history)
+    assert first.cached_tokens == 0
+    with e.place(first) as sequence:
+        assert (sequence.cached_tokens, sequence.blocks_hit) == (0, 0)
+        assert sequence.blocks_allocated == -(-first.used // 16)
+        assert e.plan(system=SYSTEM, history=history).cached_tokens == 0  # not computed yet
+        slots = sequence.compute()
+        assert len(slots) == first.used
+        table = sequence.block_table
+        assert slots.tolist() == [int(table[i // 16]) * 16 + i % 16 for i in range(first.used)]
+
+    history += [{"role": "assistant", "content": "From seven."}, *turns(0)]
+    second = e.plan(system=SYSTEM, history=history)
+    ids, again = first.token_ids.tolist(), second.token_ids.tolist()
+    common = next(i for i, (a, b) in enumerate(zip([*ids, -1], again, strict=False)) if a != b)
+    assert second.cached_tokens == common // 16 * 16 > 0
+    assert second.predicted == (second.cached_tokens, second.used - second.cached_tokens)
+    hashes = [
+        i for i, (a, b) in enumerate(zip(first.prefix, second.prefix, strict=False)) if a == b
+    ]
+    assert len(hashes) * 16 == second.cached_tokens
+    with e.place(second) as sequence:
+        assert sequence.cached_tokens == second.cached_tokens
+        assert sequence.blocks_hit == second.cached_tokens // 16
+        assert sequence.blocks_hit + sequence.blocks_allocated == len(sequence.block_table)
+        assert len(sequence.compute()) == second.used - second.cached_tokens
+
+    whole = second.used // 16 * 16
+    written = whole - second.cached_tokens
+    expected = (
+        second.cached_tokens * 1 + written * 3 + (second.used - whole) * 2 + 7 * 10
+    )  # per million
+    assert second.cost(7).total == expected * 10**6
+    assert second.cost_without_cache(7).total == (second.used * 2 + 70) * 10**6
+
+
+def test_looking_up_changes_nothing():
+    e = make()
+    with e.place(e.plan(history=turns(3))) as sequence:
+        sequence.compute()
+    before = e.manager.stats()
+    for _ in range(3):
+        assert e.plan(history=turns(3)).cached_tokens > 0
+    assert e.manager.stats() == before
+
+
+def test_a_full_pool_is_a_result_and_eviction_makes_room():
+    # Room for one prompt and not for two.
+    e = make(num_blocks=20, window=320)
+    one = e.plan(system=SYSTEM, history=turns(3))
+    other = e.plan(system="Something else altogether. " + SYSTEM, history=turns(3))
+    assert 10 < -(-one.used // 16) <= 20
+    held = e.place(one)
+    before = e.manager.stats()
+    assert e.place(other) is None
+    assert e.manager.stats() == before
+    held.compute()
+    held.release()
+    with e.place(other) as sequence:
+        assert sequence.blocks_evicted > 0
+        assert sequence.blocks_hit == 0
+
+
+def test_a_pool_that_is_too_small_raises():
+    e = make(num_blocks=4)
+    planned = e.plan(system=SYSTEM, history=turns(3))
+    with pytest.raises(CapacityError):
+        e.place(planned)
+
+
+def test_a_sequence_grows_and_is_released_once():
+    e = make()
+    planned = e.plan(history=turns(1))
+    sequence = e.place(planned)
+    with pytest.raises(ArgumentError, match="compute"):
+        sequence.extend([1])
+    sequence.compute()
+    assert sequence.extend(range(100, 140))
+    assert sequence.extend([])
+    assert sequence.num_tokens == planned.used + 40
+    assert len(sequence.block_table) == -(-sequence.num_tokens // 16)
+    assert (sequence.block_table >= 0).all()
+    sequence.release()
+    free = e.manager.stats()
+    sequence.release()
+    assert e.manager.stats() == free
+    assert free.num_rows == 0
+
+
+def test_a_count_rule_can_be_planned_but_not_placed():
+    e = ContextEngine("o200k_base", window=500, prices=PRICES)
+    planned = e.plan(history=turns(2))
+    assert planned.prefix == ()
+    assert planned.cached_tokens == 0
+    assert planned.cost().total == planned.used * 2 * 10**6
+    with pytest.raises(ArgumentError):
+        e.place(planned)
+
+
+def test_unknown_names_and_numbers_are_refused():
+    for wrong in ({"block_size": 0}, {"num_blocks": 0}, {"template": "klingon"}):
+        with pytest.raises((ArgumentError, KeyError)):
+            make(**wrong)
+    with pytest.raises((ArgumentError, KeyError)):
+        ContextEngine("klingon", window=10)
+    with pytest.raises(AttributeError):
+        _ = make().plan(history=turns(1)).nonsense
+
+
+def test_without_prices_there_is_no_cost():
+    planned = make(prices=None).plan(history=turns(1))
+    assert isinstance(planned, EnginePlan)
+    assert planned.cost() is None
+    assert planned.cost_without_cache() is None
+
+
+# --- the envelope ---
+
+
+def sealed(body):
+    return body + hashlib.sha256(body).digest()
+
+
+@pytest.fixture(scope="module")
+def example():
+    e = make()
+    planned = e.plan(system=SYSTEM, history=turns(2))
+    return e, planned, e.envelope(planned)
+
+
+def test_an_envelope_carries_the_plan(example):
+    e, planned, data = example
+    envelope = Envelope.decode(data, encoding=e.encoding)
+    assert list(envelope.token_ids) == planned.token_ids.tolist()
+    assert envelope.block_hashes == planned.prefix
+    assert envelope.sections == tuple((use.name, use.tokens) for use in planned.sections)
+    assert (envelope.block_size, envelope.scheme) == (16, "vllm_sha256_cbor")
+    assert envelope.encode() == data
+
+
+def test_the_bytes_are_those_of_the_document(example):
+    """Read by a second reader, written from docs/request.md alone."""
+    e, planned, data = example
+    magic, version, s, n, b, h = struct.unpack_from("<4sHHIII", data)
+    assert (magic, version, n, b, h) == (b"CTXE", 1, planned.used, 16, planned.used // 16)
+    assert data[20:36].hex() == e.encoding.fingerprint
+    at = 37 + data[36]
+    assert data[37:at] == b"vllm_sha256_cbor"
+    total = 0
+    for _ in range(s):
+        tokens, length = struct.unpack_from("<IB", data, at)
+        at += 5 + length
+        total += tokens
+    assert total == n
+    assert list(struct.unpack_from(f"<{n}I", data, at)) == planned.token_ids.tolist()
+    at += 4 * n
+    assert data[at : at + 32 * h] == b"".join(planned.prefix)
+    at += 32 * h
+    assert data[at:] == hashlib.sha256(data[:at]).digest()
+
+
+def test_every_truncation_and_every_flipped_byte_is_refused(example):
+    _, _, data = example
+    rng = random.Random(7)
+    for size in [*range(120), *rng.sample(range(len(data)), 50)]:
+        with pytest.raises(LoadError):
+            Envelope.decode(data[:size])
+    for position in [*range(120), *rng.sample(range(len(data)), 50)]:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << rng.randrange(8)
+        with pytest.raises(LoadError):
+            Envelope.decode(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "complaint"),
+    [
+        (4, struct.pack("<H", 2), "version 2"),
+        (6, struct.pack("<H", 65535), "ends inside|not UTF-8"),
+        (8, struct.pack("<I", 2**32 - 1), "ends inside token ids"),
+        (12, struct.pack("<I", 0), "blocks of 0"),
+        (12, struct.pack("<I", 8), "in blocks of 8"),
+        (16, struct.pack("<I", 2**32 - 1), "ends inside block hashes"),
+        (16, struct.pack("<I", 0), "bytes too many"),
+    ],
+)
+def test_a_sealed_lie_is_refused(example, offset, value, complaint):
+    body = bytearray(example[2][:-32])
+    body[offset : offset + len(value)] = value
+    with pytest.raises(LoadError, match=complaint):
+        Envelope.decode(sealed(bytes(body)))
+
+
+def test_sections_that_do_not_add_up_and_foreign_ids_are_refused(example):
+    _, _, data = example
+    wrong = Envelope.decode(data)
+    lie = Envelope(
+        fingerprint=wrong.fingerprint,
+        block_size=16,
+        scheme=wrong.scheme,
+        sections=(("all", len(wrong.token_ids) - 1),),
+        token_ids=wrong.token_ids,
+        block_hashes=wrong.block_hashes,
+    )
+    with pytest.raises(LoadError, match="do not add up"):
+        Envelope.decode(lie.encode())
+    with pytest.raises(LoadError, match="not those of encoding 'qwen2'"):
+        Envelope.decode(data, encoding=ContextEngine("qwen2", window=10).encoding)
+    with pytest.raises(ArgumentError, match="longer than 255"):
+        Envelope("0" * 32, 16, "x", (("n" * 256, 0),), (), ()).encode()
