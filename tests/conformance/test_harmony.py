@@ -15,7 +15,8 @@ from ctxengine.tokenize import get_encoding
 
 ROOT = Path(__file__).resolve().parents[2]
 SNIPPETS = [
-    "", " ", "\n", "Hello", " world", "'s", "42", "你好", "👩🏽\u200d💻", "नमस्ते", "<|end|>", "<|start|>",
+    "", " ", "\n", "Hello", " world", "'s", "42", "你好", "👩🏽\u200d💻", "नमस्ते", "<|end|>",
+    "<|start|>",
     "<|message|>", "<|channel|>final", "<|return|>", "<|", "def f():\n\treturn 1\n", ":", "\x00",
 ]  # fmt: skip
 
