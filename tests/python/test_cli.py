@@ -398,6 +398,60 @@ def test_hostile_keys_and_values_cannot_steer_the_terminal(tmp_path, capsys):
         assert len(err) < 500
 
 
+def test_no_request_however_mangled_is_a_traceback(tmp_path, capsys):
+    rng = random.Random(40)
+    junk = [
+        None,
+        True,
+        -1,
+        0,
+        1.5,
+        2**63,
+        "",
+        "x",
+        "\udc00",
+        [],
+        {},
+        ["x"],
+        {"role": "tool"},
+        1e308,
+    ]
+    file = tmp_path / "request.json"
+    original = json.loads(
+        request(
+            system="s",
+            reserve_output=10,
+            tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}],
+            history=[*call()[:1], {"role": "tool", "content": "r", "tool_call_id": "1"}, *user()],
+            retrieval=[CHUNK, CHUNK | {"id": "b", "pinned": True, "group": "g"}],
+            sections={"history": {"min_tokens": 1, "max_tokens": 9, "weight": 2, "priority": 1}},
+            blocks={"block_size": 4, "num_blocks": 400},
+            prices=prices(cached_input=0.5),
+            replay={"reply": [{"role": "assistant", "content": "a"}], "turns": []},
+        )
+    )
+    codes = set()
+    for _ in range(400):
+        document = json.loads(json.dumps(original))
+        for _ in range(rng.choice([1, 1, 2])):
+            parent, key = document, rng.choice(list(document))
+            while isinstance(parent[key], (dict, list)) and parent[key] and rng.random() < 0.8:
+                parent = parent[key]
+                key = rng.choice(list(parent) if isinstance(parent, dict) else range(len(parent)))
+            if rng.random() < 0.2:
+                del parent[key]
+            else:
+                parent[key] = rng.choice(junk)
+            if not document:
+                break
+        file.write_text(json.dumps(document))
+        code = main([rng.choice(["plan", "demo"]), str(file)])
+        err = capsys.readouterr().err
+        assert (code, err.count("\n")) in ((0, 0), (1, 1), (3, 1)), document
+        codes.add(code)
+    assert codes >= {0, 3}
+
+
 # --- plan ---
 
 

@@ -108,6 +108,20 @@ def test_looking_up_changes_nothing():
     assert e.manager.stats() == before
 
 
+def test_a_prompt_longer_than_a_row_can_be_looked_up():
+    e = make(num_blocks=8, window=128)
+    with e.place(e.plan(history=[{"role": "user", "content": "x " * 70}])) as sequence:
+        sequence.compute()
+        ids = e.plan(history=[{"role": "user", "content": "x " * 70}]).token_ids.tolist()
+    assert len(ids) >= 64
+    assert e.manager.lookup(ids[:64] + [7] * 1000) == 64
+    assert e.manager.lookup([7] * 1000) == 0
+    assert e.manager.lookup(ids[:64]) == 48  # the block of the last token is computed anew
+    assert e.manager.lookup(ids[:64], cache_salt="another tenant") == 0
+    with pytest.raises(ArgumentError):
+        e.manager.lookup([])
+
+
 def test_a_full_pool_is_a_result_and_eviction_makes_room():
     # Room for one prompt and not for two.
     e = make(num_blocks=20, window=320)

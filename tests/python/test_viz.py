@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from ctxengine import viz
 from ctxengine.pricing import Cost
+from ctxengine.tokenize import get_encoding
 from ctxengine.viz import (
     Blocks,
     Frame,
@@ -17,9 +18,11 @@ from ctxengine.viz import (
     Style,
     block_map,
     charts,
+    colored_tokens,
     frame_text,
     report_html,
     section_bars,
+    tokens_html,
 )
 from ctxengine.viz.charts import format_duration
 from ctxengine.viz.text import cell_width, clip, pad, printable
@@ -240,7 +243,6 @@ def test_a_report_escapes_all_text_and_loads_nothing():
                 cost_without_cache=Cost(HOSTILE, 1),
             )
         ],
-        footer=HOSTILE,
     )
     reader = Reader()
     reader.feed(page)
@@ -258,6 +260,27 @@ def test_a_report_holds_the_numbers_and_a_cell_for_each_block():
         assert page.count(f"{expected}</span>") == 2 or page.count(f"{expected} for") == 2
     assert "14,492" in page
     assert len(re.findall(r"M\d+ \d+h7v7h-7z", page)) == 2 * (375 + 78 + 300 + 271)
+
+
+def test_tokens_as_html_are_the_text_in_pieces():
+    encoding = get_encoding("cl100k_base")
+    ids = encoding.encode_ordinary('a<b>\n"c" & 结账 🏮')
+    reader = Reader()
+    reader.feed(tokens_html(encoding, ids))
+    assert reader.tags == ["div", *["span"] * len(ids)]
+    assert [value for name, value in reader.attributes if name == "title"] == list(map(str, ids))
+    shown = "".join(reader.text)
+    assert shown.startswith('a<b>↵\n"c" & ')
+
+
+def test_tokens_are_coloured_or_separated():
+    encoding = get_encoding("cl100k_base")
+    ids = encoding.encode_ordinary("Hello world\x1b[2J\nnext")
+    plain = colored_tokens(encoding, ids)
+    colored = colored_tokens(encoding, ids, style=Style(color=True))
+    assert plain.startswith("Hello| world|")
+    assert "\x1b" not in plain
+    assert SGR.sub("", colored) == plain.replace("|", "")
 
 
 def test_an_empty_report_is_still_a_page():

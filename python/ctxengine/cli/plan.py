@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         report["requested"] = planned.requested_tokens
         report["prefix"] = [block_hash.hex() for block_hash in planned.prefix]
         report["stages_ns"] = dict(planned.stages)
-        cost = planned.cost()
+        cost = planned.cost_without_cache()
         report["cost"] = None if cost is None else cost.to_dict()
         io.write_json(report)
     else:

@@ -88,7 +88,9 @@ class Session:
         output_tokens: int = 0,
     ) -> Frame:
         """Collect the numbers of one prompt for the picture."""
+        # A prompt that is not placed meets no cache.
         blocks, stages = None, planned.stages
+        cost, without = planned.cost_without_cache(output_tokens), None
         if sequence is not None:
             stats = self.engine.manager.stats()
             blocks = Blocks(
@@ -100,6 +102,7 @@ class Session:
                 free=stats.num_free,
             )
             stages = (*stages, ("place", sequence.place_ns))
+            cost, without = planned.cost(output_tokens), cost
         return Frame.of(
             planned.plan,
             title,
@@ -109,6 +112,6 @@ class Session:
             cached_tokens=planned.cached_tokens,
             blocks=blocks,
             stages=stages,
-            cost=planned.cost(output_tokens),
-            cost_without_cache=planned.cost_without_cache(output_tokens),
+            cost=cost,
+            cost_without_cache=without,
         )

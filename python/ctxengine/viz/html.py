@@ -11,6 +11,7 @@ from html import escape
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from ctxengine import __version__
 from ctxengine.viz.charts import format_duration, token_texts
 from ctxengine.viz.frame import Blocks, Frame, LeftOut
 
@@ -63,7 +64,7 @@ footer { color: var(--soft); font-size: .85rem; }
 _TOKEN_COLORS = ("#cfe0ff", "#d4f0d2", "#ffe3b0", "#ecd7ff", "#ffd5d0")
 
 
-def report_html(title: str, about: str, frames: Sequence[Frame], *, footer: str = "") -> str:
+def report_html(title: str, about: str, frames: Sequence[Frame]) -> str:
     """Return a complete HTML document with one card for each frame."""
     cards = "\n".join(_card(frame) for frame in frames)
     head = (
@@ -76,7 +77,8 @@ def report_html(title: str, about: str, frames: Sequence[Frame], *, footer: str 
     return (
         f"{head}<body>\n<main>\n<h1>{_text(title)}</h1>\n"
         f'<p class="soft">{_text(about)}</p>\n{_tiles(frames)}\n{cards}\n'
-        f"<footer><p>{_text(footer)}</p></footer>\n</main>\n</body>\n</html>\n"
+        f"<footer>Made by ctxengine {__version__}; this page loads nothing.</footer>\n"
+        "</main>\n</body>\n</html>\n"
     )
 
 
