@@ -107,6 +107,24 @@ def test_count_standard_input(stdin, capsys):
         assert capsys.readouterr().out == "3\n"
 
 
+def test_a_reader_at_a_terminal_is_told_what_is_awaited(monkeypatch, capsys):
+    class Keyboard(io.TextIOWrapper):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Keyboard(io.BytesIO(b"Hello, world"), "utf-8"))
+    assert main(["count"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "3\n"
+    assert "Ctrl-D" in err
+
+
+def test_standard_input_may_be_closed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["count"]) == 3
+    assert "standard input is closed" in capsys.readouterr().err
+
+
 def test_count_several_files_and_their_total(tmp_path, capsys):
     one, two, none = tmp_path / "one", tmp_path / "two", tmp_path / "none"
     one.write_text("Hello, world")

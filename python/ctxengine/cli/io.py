@@ -67,6 +67,8 @@ def read_bytes(name: str | None) -> tuple[str, bytes]:
     if name is None or name == "-":
         if sys.stdin is None:
             raise InputError("standard input is closed")
+        if sys.stdin.isatty():
+            print("ctxengine: reading the keyboard; Ctrl-D ends it", file=sys.stderr)
         return "<stdin>", sys.stdin.buffer.read()
     return name, Path(name).read_bytes()
 
