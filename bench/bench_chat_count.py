@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import jinja2.sandbox
 import pytest
-
 from ctxengine import chat
 from ctxengine.tokenize import get_encoding
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["the ", "model ", "returns ", "日本語", "x = f(y)\n", "however, ", "2024 ", "résumé "]
 
 
-def conversation(num_messages, seed=0):
+def conversation(num_messages: Any, seed: Any = 0) -> Any:
     rng = random.Random(seed)
     messages = [{"role": "system", "content": "You are a careful assistant."}]
     for i in range(1, num_messages):
@@ -32,7 +32,7 @@ def conversation(num_messages, seed=0):
 
 
 @pytest.fixture(scope="module")
-def case():
+def case() -> Any:
     encoding = get_encoding("qwen2")
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
@@ -41,7 +41,7 @@ def case():
     )
     oracle = encoding.as_tiktoken()
 
-    def rival(messages):
+    def rival(messages: Any) -> Any:
         text = template.render(messages=messages, tools=None, add_generation_prompt=True)
         return len(oracle.encode(text, allowed_special="all"))
 
@@ -50,24 +50,24 @@ def case():
     return messages, encoding, rival
 
 
-def test_count_1000_messages_cold(benchmark, case):
+def test_count_1000_messages_cold(benchmark: Any, case: Any) -> None:
     messages, encoding, _ = case
     benchmark.pedantic(
         lambda: chat.count_messages(messages, encoding), setup=chat.cache_clear, rounds=10
     )
 
 
-def test_count_1000_messages_one_new(benchmark, case):
+def test_count_1000_messages_one_new(benchmark: Any, case: Any) -> None:
     messages, encoding, _ = case
     chat.count_messages(messages, encoding)
     numbers = iter(range(10**9))
 
-    def setup():
+    def setup() -> Any:
         return ([*messages[:-1], {"role": "user", "content": f"new question {next(numbers)}"}],), {}
 
     benchmark.pedantic(lambda m: chat.count_messages(m, encoding), setup=setup, rounds=50)
 
 
-def test_rival_jinja2_and_tiktoken(benchmark, case):
+def test_rival_jinja2_and_tiktoken(benchmark: Any, case: Any) -> None:
     messages, _, rival = case
     benchmark.pedantic(lambda: rival(messages), rounds=5)

@@ -712,11 +712,12 @@ def plan(
         ``"history"``. By default three quarters of the window without the reserved output for a
         grid cut, no cap for a tight one.
     cut : {"grid", "tight"}
-        ``"grid"`` cuts the history at the first multiple of ``grid * history_cap`` tokens from its
-        beginning, moved up to a turn boundary, that leaves no more than the cap. The cut depends on the conversation and the cap
-        alone as long as what must be kept leaves the cap its room: it is the same in every
-        process, never moves backwards as turns are appended, and a prefix cache keeps what stands
-        before it. ``"tight"`` keeps as many turns as fit, and moves with every turn.
+        ``"grid"`` cuts the history at the first multiple of ``grid * history_cap`` tokens from
+        its beginning, moved up to a turn boundary, that leaves no more than the cap. The cut
+        depends on the conversation and the cap alone as long as what must be kept leaves the cap
+        its room: it is the same in every process, never moves backwards as turns are appended,
+        and a prefix cache keeps what stands before it. ``"tight"`` keeps as many turns as fit,
+        and moves with every turn.
     grid : float
         Step of the grid as a fraction of the cap, above 0 and at most 1.
     cached_tokens : int

@@ -15,17 +15,17 @@ import re
 import struct
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import jinja2.ext
 import jinja2.sandbox
 import pytest
 import tiktoken
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-
 from ctxengine.chat import Template, count_messages, encode_messages
 from ctxengine.tokenize import get_encoding
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ["chatml", "qwen2", "qwen3", "qwen3-instruct-2507", "qwen3-thinking-2507"]
@@ -64,7 +64,13 @@ QWEN_PATTERN = (
 )
 
 
-def _tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+def _tojson(
+    value: Any,
+    ensure_ascii: Any = False,
+    indent: Any = None,
+    separators: Any = None,
+    sort_keys: Any = False,
+) -> Any:
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,
@@ -74,7 +80,7 @@ def _tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=F
     )
 
 
-def _raise(message):
+def _raise(message: Any) -> None:
     raise jinja2.exceptions.TemplateError(message)
 
 
@@ -97,7 +103,7 @@ def _compiled(name: str, escaped: bool) -> jinja2.Template:
     return environment.from_string(source)
 
 
-def _escape(value):
+def _escape(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("<", ESCAPED)
     if isinstance(value, dict):
@@ -107,7 +113,9 @@ def _escape(value):
     return value
 
 
-def render(name, messages, tools=None, *, escaped=False, **kwargs):
+def render(
+    name: Any, messages: Any, tools: Any = None, *, escaped: Any = False, **kwargs: Any
+) -> Any:
     if escaped:
         # Roles and keys are not the caller's text; no escaped string is one of them.
         messages, tools = _escape(messages), _escape(tools)
@@ -132,11 +140,11 @@ def qwen_tiktoken(specials: tuple[str, ...]) -> tiktoken.Encoding:
     )
 
 
-def encoding_name(template):
+def encoding_name(template: Any) -> Any:
     return "qwen2" if template in ("qwen2", "chatml") else "qwen3"
 
 
-def reference_ids(template, messages, tools=None, **kwargs):
+def reference_ids(template: Any, messages: Any, tools: Any = None, **kwargs: Any) -> Any:
     specials = QWEN2_SPECIALS if encoding_name(template) == "qwen2" else QWEN3_SPECIALS
     oracle = qwen_tiktoken(tuple(specials))
     text = render(template, messages, tools, escaped=True, **kwargs)
@@ -150,7 +158,7 @@ def reference_ids(template, messages, tools=None, **kwargs):
     return ids
 
 
-def check(template, messages, tools=None, **kwargs):
+def check(template: Any, messages: Any, tools: Any = None, **kwargs: Any) -> None:
     options = {k: kwargs[k] for k in ("enable_thinking",) if k in kwargs}
     prompt = {k: kwargs[k] for k in ("add_generation_prompt",) if k in kwargs}
     native = Template(template, **options)
@@ -224,7 +232,7 @@ tools = st.lists(
 )
 
 
-def _message(role):
+def _message(role: Any) -> Any:
     return texts.map(lambda content: {"role": role, "content": content})
 
 
@@ -256,7 +264,7 @@ SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[Heal
 
 @SETTINGS
 @given(plain_messages, st.booleans())
-def test_chatml(messages, add_generation_prompt):
+def test_chatml(messages: Any, add_generation_prompt: Any) -> None:
     check("chatml", messages, add_generation_prompt=add_generation_prompt)
 
 
@@ -265,21 +273,23 @@ def test_chatml(messages, add_generation_prompt):
 @given(rich_messages, tools, st.booleans())
 @example([{"role": "assistant", "content": "\n\n</think>\n\nx"}], [], True)
 @example([{"role": "user", "content": "<tool_response>"}], [], True)
-def test_tool_families(template, messages, tools, add_generation_prompt):
+def test_tool_families(
+    template: Any, messages: Any, tools: Any, add_generation_prompt: Any
+) -> None:
     check(template, messages, tools, add_generation_prompt=add_generation_prompt)
 
 
 @SETTINGS
 @given(rich_messages, tools, st.booleans())
-def test_thinking_switch(messages, tools, enable_thinking):
+def test_thinking_switch(messages: Any, tools: Any, enable_thinking: Any) -> None:
     check("qwen3", messages, tools, enable_thinking=enable_thinking)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_long_conversations(template):
+def test_long_conversations(template: Any) -> None:
     rng = random.Random(template)
     for _ in range(3):
-        messages = [{"role": "system", "content": "You help."}]
+        messages: list[dict[str, Any]] = [{"role": "system", "content": "You help."}]
         for turn in range(40):
             text = "".join(rng.choices(SNIPPETS, k=rng.randrange(30)))
             messages.append({"role": "user", "content": f"{turn}: {text}"})
@@ -297,8 +307,8 @@ def test_long_conversations(template):
 
 
 @pytest.mark.parametrize("template", WITH_TOOLS)
-def test_arguments_as_text_are_parsed_first(template):
-    call = {"id": "1", "type": "function", "function": {"name": "f"}}
+def test_arguments_as_text_are_parsed_first(template: Any) -> None:
+    call: dict[str, Any] = {"id": "1", "type": "function", "function": {"name": "f"}}
     texts = ['{"b":1,"a":[1.50,"\\u00e9"]}', "{}", ""]
     parsed = [{"b": 1, "a": [1.5, "é"]}, {}, {}]
     for as_text, as_object in zip(texts, parsed, strict=True):
@@ -313,14 +323,14 @@ def test_arguments_as_text_are_parsed_first(template):
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_control_tokens_in_content_stay_text(template):
+def test_control_tokens_in_content_stay_text(template: Any) -> None:
     specials = QWEN2_SPECIALS if encoding_name(template) == "qwen2" else QWEN3_SPECIALS
     encoding = get_encoding(encoding_name(template))
     content = "".join(specials)
     plain = [{"role": "user", "content": "x"}]
     hostile = [{"role": "user", "content": content}]
 
-    def specials_in(messages):
+    def specials_in(messages: Any) -> Any:
         ids = encode_messages(messages, encoding, template=template)
         return sum(int(i) >= 151643 for i in ids)
 

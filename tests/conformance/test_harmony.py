@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-
 from ctxengine.chat import Template, count_messages, encode_messages
 from ctxengine.tokenize import get_encoding
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[2]
 SNIPPETS = [
@@ -22,7 +22,7 @@ SNIPPETS = [
 
 
 @pytest.fixture(scope="module")
-def harmony(tmp_path_factory):
+def harmony(tmp_path_factory: Any) -> Any:
     """openai-harmony's gpt-oss encoding, its rank file written from the packed table."""
     folder = tmp_path_factory.mktemp("ranks")
     data = (ROOT / "python/ctxengine/vocabularies/o200k_base.vocab").read_bytes()
@@ -40,7 +40,7 @@ def harmony(tmp_path_factory):
         yield openai_harmony.load_harmony_encoding("HarmonyGptOss")
 
 
-def reference_ids(harmony, messages):
+def reference_ids(harmony: Any, messages: Any) -> Any:
     import openai_harmony
 
     converted = []
@@ -81,14 +81,14 @@ messages = st.lists(
 )
 @given(messages)
 @example([])
-def test_ids_and_counts_equal_openai_harmony(harmony, messages):
+def test_ids_and_counts_equal_openai_harmony(harmony: Any, messages: Any) -> None:
     expected = reference_ids(harmony, messages)
     encoding = get_encoding("o200k_harmony")
     assert encode_messages(messages, encoding).tolist() == expected
     assert count_messages(messages, encoding) == len(expected)
 
 
-def test_reasoning_of_an_answered_turn_is_not_reusable(harmony):
+def test_reasoning_of_an_answered_turn_is_not_reusable(harmony: Any) -> None:
     encoding = get_encoding("o200k_harmony")
     prompt = [{"role": "user", "content": "2 + 2?"}]
     reply = [

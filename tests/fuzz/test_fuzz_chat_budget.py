@@ -6,15 +6,15 @@ import contextlib
 import copy
 import json
 import time
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from ctxengine.budget import Budget, Section, plan
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.errors import CtxEngineError
 from ctxengine.tokenize import get_encoding
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KEYS = [
@@ -56,7 +56,7 @@ templates = st.sampled_from(
 
 @SETTINGS
 @given(messages, st.none() | st.lists(any_json, max_size=2), templates)
-def test_any_messages_count_or_raise(messages, tools, names):
+def test_any_messages_count_or_raise(messages: Any, tools: Any, names: Any) -> None:
     template, encoding = names[0], get_encoding(names[1])
     before = copy.deepcopy(messages)
     try:
@@ -76,7 +76,7 @@ def test_any_messages_count_or_raise(messages, tools, names):
 
 @SETTINGS
 @given(st.binary(max_size=60) | any_json.map(lambda v: json.dumps(v).encode()))
-def test_any_body_counts_or_raises(body):
+def test_any_body_counts_or_raises(body: Any) -> None:
     with contextlib.suppress(CtxEngineError):
         assert count_request(body, get_encoding("qwen3")).total > 0
 
@@ -89,7 +89,7 @@ def test_any_body_counts_or_raises(body):
              max_size=4),
     any_json,
 )  # fmt: skip
-def test_any_plan_fits_or_raises(window, history, retrieval, odd):
+def test_any_plan_fits_or_raises(window: Any, history: Any, retrieval: Any, odd: Any) -> None:
     encoding = get_encoding("qwen3")
     options = [
         {},
@@ -121,10 +121,10 @@ def test_any_plan_fits_or_raises(window, history, retrieval, odd):
         "<tool_response>" * 20_000 + "</tool_response>",
     ],
 )
-def test_hostile_content_stays_linear(content):
+def test_hostile_content_stays_linear(content: Any) -> None:
     encoding = get_encoding("qwen3")
 
-    def seconds(text):
+    def seconds(text: Any) -> Any:
         conversation = [{"role": "user", "content": "x"}, {"role": "assistant", "content": text}]
         start = time.perf_counter()
         count_messages(conversation, encoding)
@@ -135,7 +135,7 @@ def test_hostile_content_stays_linear(content):
     assert whole < 40 * quarter + 0.2  # quadratic would be far beyond on these sizes
 
 
-def test_many_messages_stay_linear():
+def test_many_messages_stay_linear() -> None:
     encoding = get_encoding("qwen3")
     history = [{"role": "user", "content": "x"}] * 20_001
     start = time.perf_counter()

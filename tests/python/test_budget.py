@@ -8,17 +8,17 @@ import io
 import json
 import math
 import random
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from ctxengine import _core
 from ctxengine.budget import Budget, Item, Section, plan
 from ctxengine.chat import Template, count_messages, encode_messages
 from ctxengine.errors import ArgumentError, BudgetExceeded
 from ctxengine.reference import budget as reference
 from ctxengine.tokenize import get_encoding
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 INT64_MAX = 2**63 - 1
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,7 +45,7 @@ items = st.lists(
 )
 
 
-def native_water_fill(room, sections):
+def native_water_fill(room: Any, sections: Any) -> Any:
     return _core.water_fill(
         room,
         [((s.min_tokens, s.max_tokens, s.weight, s.priority), s.demand) for s in sections],
@@ -54,7 +54,7 @@ def native_water_fill(room, sections):
 
 @SETTINGS
 @given(st.integers(0, 700), st.lists(bounds, max_size=6))
-def test_water_filling_equals_the_reference(room, sections):
+def test_water_filling_equals_the_reference(room: Any, sections: Any) -> None:
     shares = native_water_fill(room, sections)
     assert shares == reference.water_fill(room, sections)
     usable = [min(s.max_tokens, s.demand) for s in sections]
@@ -64,14 +64,14 @@ def test_water_filling_equals_the_reference(room, sections):
 
 @SETTINGS
 @given(st.integers(0, INT64_MAX), st.lists(st.integers(0, INT64_MAX), min_size=1, max_size=5))
-def test_water_filling_of_large_numbers(room, demands):
+def test_water_filling_of_large_numbers(room: Any, demands: Any) -> None:
     sections = [reference.Bounds(0, INT64_MAX, d, 1.0 + i, 0) for i, d in enumerate(demands)]
     assert native_water_fill(room, sections) == reference.water_fill(room, sections)
 
 
 @SETTINGS
 @given(st.lists(st.integers(0, 50), max_size=12), st.integers(0, 300), st.integers(1, 80))
-def test_history_cuts_equal_the_reference(turns, limit, step):
+def test_history_cuts_equal_the_reference(turns: Any, limit: Any, step: Any) -> None:
     first, kept = _core.history_cut(turns, limit, 0)
     assert first == reference.tight_cut(turns, limit)
     assert kept == sum(turns[first:]) <= limit
@@ -82,7 +82,9 @@ def test_history_cuts_equal_the_reference(turns, limit, step):
 
 @SETTINGS
 @given(items, st.integers(0, 150))
-def test_selection_equals_the_reference_and_is_worth_half_the_optimum(items, capacity):
+def test_selection_equals_the_reference_and_is_worth_half_the_optimum(
+    items: Any, capacity: Any
+) -> None:
     taken = _core.select_items(items, capacity)
     chosen = [i for i, t in enumerate(taken) if t]
     assert chosen == reference.select_greedily(items, capacity)
@@ -110,7 +112,7 @@ texts = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
 
 @st.composite
-def histories(draw):
+def histories(draw: Any) -> Any:
     """Turns with tool rounds: every result follows its call."""
     messages = []
     for _ in range(draw(st.integers(1, 6))):
@@ -178,7 +180,7 @@ requests = st.fixed_dictionaries(
 )
 
 
-def check_plan(budget, template, encoding, request):
+def check_plan(budget: Any, template: Any, encoding: Any, request: Any) -> None:
     before = copy.deepcopy(request)
     try:
         made = plan(budget, encoding, template=template, **request)
@@ -257,7 +259,7 @@ def check_plan(budget, template, encoding, request):
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(requests, st.integers(0, 900), st.integers(0, 200))
-def test_promises_of_a_plan(template, request_, window, reserve):
+def test_promises_of_a_plan(template: Any, request_: Any, window: Any, reserve: Any) -> None:
     encoding = get_encoding(template)
     budget = Budget(window, min(reserve, window))
     check_plan(budget, Template(template), encoding, request_)
@@ -265,14 +267,14 @@ def test_promises_of_a_plan(template, request_, window, reserve):
 
 @SETTINGS
 @given(requests, st.integers(0, 900))
-def test_promises_of_a_plan_by_the_api_rule(request_, window):
+def test_promises_of_a_plan_by_the_api_rule(request_: Any, window: Any) -> None:
     for message in request_["history"]:
         message.pop("reasoning_content", None)  # which the API models do not take back
     template = Template("openai", estimate_tools=True)
     check_plan(Budget(window), template, get_encoding("o200k_base"), request_)
 
 
-def test_everything_fits(qwen3):
+def test_everything_fits(qwen3: Any) -> None:
     history = conversation(5)
     made = plan(100_000, qwen3, system="Be kind.", history=history, retrieval=["a", "b"])
     assert made.dropped == ()
@@ -281,11 +283,11 @@ def test_everything_fits(qwen3):
 
 
 @pytest.fixture(scope="module")
-def qwen3():
+def qwen3() -> Any:
     return get_encoding("qwen3")
 
 
-def conversation(turns, seed=0, size=30):
+def conversation(turns: Any, seed: Any = 0, size: Any = 30) -> Any:
     rng = random.Random(seed)
     messages = []
     for turn in range(turns):
@@ -300,7 +302,7 @@ def conversation(turns, seed=0, size=30):
 # --- the grid ---
 
 
-def test_grid_cut_never_moves_back_and_seldom_moves(qwen3):
+def test_grid_cut_never_moves_back_and_seldom_moves(qwen3: Any) -> None:
     full = conversation(120)
     cap = 1500
     starts = []
@@ -316,7 +318,7 @@ def test_grid_cut_never_moves_back_and_seldom_moves(qwen3):
     assert len(set(starts)) <= tokens / (cap * 0.25) + 1
 
 
-def test_grid_cut_does_not_depend_on_the_other_sections(qwen3):
+def test_grid_cut_does_not_depend_on_the_other_sections(qwen3: Any) -> None:
     history = conversation(60)
     chunks = [("chunk " * 50, 1.0)] * 80
     alone = plan(4000, qwen3, history=history, history_cap=1500)
@@ -325,7 +327,7 @@ def test_grid_cut_does_not_depend_on_the_other_sections(qwen3):
     assert any(d.section == "retrieval" for d in crowded.dropped)
 
 
-def test_reasoning_that_the_template_drops_later_does_not_move_the_cut(qwen3):
+def test_reasoning_that_the_template_drops_later_does_not_move_the_cut(qwen3: Any) -> None:
     # An open turn shows its reasoning, an older one does not; the cut must not notice.
     older = conversation(60)
     open_turn = [
@@ -336,9 +338,10 @@ def test_reasoning_that_the_template_drops_later_does_not_move_the_cut(qwen3):
     assert during.summarize_span == before.summarize_span
 
 
-def test_tight_cut_keeps_what_fits(qwen3):
+def test_tight_cut_keeps_what_fits(qwen3: Any) -> None:
     history = conversation(60)
     tight = plan(2000, qwen3, history=history, cut="tight")
+    assert tight.summarize_span is not None
     start = tight.summarize_span[1]
     one_more = next(i for i in range(start - 1, -1, -1) if history[i]["role"] == "user")
     assert count_messages(history[one_more:], qwen3) > 2000
@@ -348,11 +351,11 @@ def test_tight_cut_keeps_what_fits(qwen3):
 # --- sections ---
 
 
-def test_sections_are_bounded(qwen3):
+def test_sections_are_bounded(qwen3: Any) -> None:
     chunks = [(f"chunk {i} " * 30, 1.0) for i in range(30)]
     history = conversation(40)
 
-    def tokens(made, name):
+    def tokens(made: Any, name: Any) -> Any:
         return next(s.tokens for s in made.sections if s.name == name)
 
     small = plan(
@@ -374,7 +377,7 @@ def test_sections_are_bounded(qwen3):
     assert tokens(reserved, "retrieval") >= 500
 
 
-def test_a_section_of_the_callers_own(qwen3):
+def test_a_section_of_the_callers_own(qwen3: Any) -> None:
     made = plan(
         500, qwen3,
         history=[{"role": "user", "content": "Who am I?"}],
@@ -390,7 +393,7 @@ def test_a_section_of_the_callers_own(qwen3):
     ]  # fmt: skip
 
 
-def test_pins_come_with_their_group_or_raise(qwen3):
+def test_pins_come_with_their_group_or_raise(qwen3: Any) -> None:
     items = [
         Item("low " * 20, utility=0, group="g"),
         Item("high " * 20, utility=9),
@@ -418,10 +421,10 @@ class Message:
 class ModelLike:
     role = "user"
 
-    def __init__(self, content):
+    def __init__(self, content: Any) -> None:
         self.content = content
 
-    def model_copy(self, update):
+    def model_copy(self, update: Any) -> Any:
         return ModelLike(**update)
 
 
@@ -434,7 +437,7 @@ class ModelLike:
         ModelLike("What?"),
     ],
 )
-def test_the_carrier_is_a_copy_of_its_own_kind(qwen3, message):
+def test_the_carrier_is_a_copy_of_its_own_kind(qwen3: Any, message: Any) -> None:
     made = plan(200, qwen3, history=[message], retrieval=["a text"])
     (carrier,) = made.messages
     assert type(carrier) is type(message)
@@ -446,7 +449,7 @@ def test_the_carrier_is_a_copy_of_its_own_kind(qwen3, message):
         assert carrier["extra"] == 1
 
 
-def test_system_as_message_or_list(qwen3):
+def test_system_as_message_or_list(qwen3: Any) -> None:
     history = [{"role": "user", "content": "x"}]
     system = {"role": "system", "content": "Be kind."}
     plans = [plan(100, qwen3, system=s, history=history) for s in ("Be kind.", system, [system])]
@@ -454,7 +457,7 @@ def test_system_as_message_or_list(qwen3):
     assert plans[1].messages[0] is system
 
 
-def test_a_wrapped_tool_result_does_not_begin_a_turn(qwen3):
+def test_a_wrapped_tool_result_does_not_begin_a_turn(qwen3: Any) -> None:
     wrapped = {"role": "user", "content": "<tool_response>\n4\n</tool_response>"}
     turn = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "f()"}, wrapped]
     made = plan(60, qwen3, history=[*conversation(4), *turn])
@@ -464,7 +467,7 @@ def test_a_wrapped_tool_result_does_not_begin_a_turn(qwen3):
 # --- duplicates, prediction, display ---
 
 
-def test_duplicates_are_reported(qwen3):
+def test_duplicates_are_reported(qwen3: Any) -> None:
     text = "the very same text, said twice over, with some more words to be long enough " * 2
     made = plan(
         1000, qwen3,
@@ -477,14 +480,14 @@ def test_duplicates_are_reported(qwen3):
     assert duplicate.tokens == qwen3.count(text)
 
 
-def test_prediction(qwen3):
+def test_prediction(qwen3: Any) -> None:
     history = [{"role": "user", "content": "x"}]
     used = plan(100, qwen3, history=history).used
     assert plan(100, qwen3, history=history, cached_tokens=3).predicted == (3, used - 3)
     assert plan(100, qwen3, history=history, cached_tokens=INT64_MAX).predicted == (used, 0)
 
 
-def test_display(qwen3):
+def test_display(qwen3: Any) -> None:
     made = plan(
         Budget(400, 100), qwen3, system="a", history=conversation(30), retrieval=["<b>x</b>"]
     )
@@ -503,21 +506,21 @@ def test_display(qwen3):
     assert "retrieval" in console.export_text()
 
 
-def test_token_ids_are_read_only_and_made_once(qwen3):
+def test_token_ids_are_read_only_and_made_once(qwen3: Any) -> None:
     made = plan(100, qwen3, history=[{"role": "user", "content": "x"}])
     assert made.token_ids is made.token_ids
     assert made.token_ids.dtype == "uint32"
     with pytest.raises(ValueError, match="read-only"):
         made.token_ids[0] = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
-        made.used = 1
+        made.used = 1  # type: ignore[misc]
 
 
 # --- limits of the domain ---
 
 
 @pytest.mark.parametrize("window", [0, 1, 2**31, INT64_MAX])
-def test_extreme_windows(qwen3, window):
+def test_extreme_windows(qwen3: Any, window: Any) -> None:
     history = [{"role": "user", "content": "x"}]
     if window < 8:
         with pytest.raises(BudgetExceeded):
@@ -548,7 +551,7 @@ USER = {"role": "user", "content": "x"}
         ({"retrieval": [("x", "y")]}, r"retrieval\[0\].utility: must be a number"),
         ({"retrieval": [3]}, r"retrieval\[0\]: must be Item"),
         ({"retrieval": [(3, 1.0)]}, r"retrieval\[0\].content: must be str"),
-        ({"retrieval": [Item("x", group=3)]}, r"retrieval\[0\].group: must be str"),
+        ({"retrieval": [Item("x", group=3)]}, r"retrieval\[0\].group: must be str"),  # type: ignore[arg-type]
         ({"sections": [Section("history", weight=0)]}, "weight: must be positive"),
         ({"sections": [Section("history", weight=math.nan)]}, "weight: must be finite"),
         ({"sections": [Section("history", min_tokens=-1)]}, "min_tokens: must lie"),
@@ -583,13 +586,13 @@ USER = {"role": "user", "content": "x"}
         ({"tools": ["f"]}, r"tools\[0\]: must be a mapping"),
     ],
 )  # fmt: skip
-def test_what_is_refused_is_named(qwen3, options, problem):
+def test_what_is_refused_is_named(qwen3: Any, options: Any, problem: Any) -> None:
     options = {"budget": 1000, "history": [USER], **options}
     with pytest.raises(ArgumentError, match=problem):
         plan(options.pop("budget"), qwen3, **options)
 
 
-def test_orphan_tool_results_are_refused(qwen3):
+def test_orphan_tool_results_are_refused(qwen3: Any) -> None:
     call = {
         "role": "assistant",
         "content": None,
@@ -597,10 +600,11 @@ def test_orphan_tool_results_are_refused(qwen3):
     }
     result = {"role": "tool", "tool_call_id": "a", "content": "x"}
     plan(1000, qwen3, history=[USER, call, result, USER])
-    for history, problem in [
+    refused: list[tuple[list[Any], str]] = [
         ([USER, result], r"history\[1\]: a tool result without a tool call"),
         ([USER, call, USER, result], r"history\[3\]: a tool result without a tool call"),
         ([USER, call, {**result, "tool_call_id": "b"}], r"history\[2\].tool_call_id: 'b' is none"),
-    ]:
+    ]
+    for history, problem in refused:
         with pytest.raises(ArgumentError, match=problem):
             plan(1000, qwen3, history=history)

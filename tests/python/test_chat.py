@@ -9,9 +9,9 @@ import json
 import pickle
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-
 from ctxengine import chat
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.errors import ArgumentError, UnknownTokenError
@@ -21,17 +21,17 @@ QWEN3 = "qwen3"
 
 
 @pytest.fixture(scope="module")
-def qwen3():
+def qwen3() -> Any:
     return get_encoding("qwen3")
 
 
 @pytest.fixture(scope="module")
-def o200k():
+def o200k() -> Any:
     return get_encoding("o200k_base")
 
 
 USER = {"role": "user", "content": "Hello there"}
-CALL = {
+CALL: dict[str, Any] = {
     "role": "assistant",
     "content": None,
     "tool_calls": [
@@ -45,7 +45,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 # --- the count rule of the API models ---
 
 
-def cookbook_count(messages, encoding):
+def cookbook_count(messages: Any, encoding: Any) -> Any:
     """OpenAI cookbook, "How to count tokens with tiktoken", num_tokens_from_messages."""
     num_tokens = 3
     for message in messages:
@@ -58,7 +58,7 @@ def cookbook_count(messages, encoding):
 
 
 @pytest.mark.parametrize("name", ["cl100k_base", "o200k_base"])
-def test_api_rule(name):
+def test_api_rule(name: Any) -> None:
     encoding = get_encoding(name)
     messages = [
         {"role": "system", "content": "You are a helpful, pattern-following assistant."},
@@ -70,7 +70,7 @@ def test_api_rule(name):
     assert count_messages([], encoding) == 3
 
 
-def test_published_example_of_the_api_rule():
+def test_published_example_of_the_api_rule() -> None:
     # The example conversation of the cookbook; the API itself reports these numbers there.
     messages = [
         {
@@ -109,7 +109,7 @@ def test_published_example_of_the_api_rule():
     assert count_messages(messages, get_encoding("o200k_base")) == 124
 
 
-def test_api_tools_are_an_error_or_an_estimate_asked_for(o200k):
+def test_api_tools_are_an_error_or_an_estimate_asked_for(o200k: Any) -> None:
     for messages, tools, field in [
         ([USER], [TOOL], "tools"),
         ([USER, CALL, RESULT], None, r"messages\[1\].tool_calls"),
@@ -128,7 +128,7 @@ def test_api_tools_are_an_error_or_an_estimate_asked_for(o200k):
     )
 
 
-def test_a_count_rule_has_no_text_and_no_ids(o200k):
+def test_a_count_rule_has_no_text_and_no_ids(o200k: Any) -> None:
     with pytest.raises(ArgumentError, match="count rule"):
         Template("openai").render_segments([USER])
     with pytest.raises(ArgumentError, match="count rule"):
@@ -148,7 +148,7 @@ class RoleName(enum.Enum):
     USER = "user"
 
 
-def test_objects_enums_parts_and_json_count_like_dicts(qwen3):
+def test_objects_enums_parts_and_json_count_like_dicts(qwen3: Any) -> None:
     pydantic_like = SimpleNamespace(role=RoleName.USER, content="a\nb", tool_calls=None)
     forms = [
         [{"role": "user", "content": "a\nb"}],
@@ -162,7 +162,7 @@ def test_objects_enums_parts_and_json_count_like_dicts(qwen3):
     assert len({count_messages(form, qwen3) for form in forms}) == 1
 
 
-def test_input_is_not_changed(qwen3):
+def test_input_is_not_changed(qwen3: Any) -> None:
     messages = [USER, CALL, RESULT, {"role": "user", "content": [{"type": "text", "text": "x"}]}]
     tools = [TOOL]
     before = copy.deepcopy((messages, tools))
@@ -172,7 +172,7 @@ def test_input_is_not_changed(qwen3):
     assert (messages, tools) == before
 
 
-def test_lone_surrogates_count_as_replacement_characters(qwen3):
+def test_lone_surrogates_count_as_replacement_characters(qwen3: Any) -> None:
     spelled = [{"role": "user", "content": "a\ud800b\udc00 \ud83d\ude00"}]
     replaced = [{"role": "user", "content": "a\ufffdb\ufffd 😀"}]
     assert encode_messages(spelled, qwen3).tolist() == encode_messages(replaced, qwen3).tolist()
@@ -231,7 +231,7 @@ def test_lone_surrogates_count_as_replacement_characters(qwen3):
         ({**USER, "function_call": {}}, r"messages\[1\].function_call: no template shows"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_shown_is_named(qwen3, message, problem):
+def test_what_cannot_be_shown_is_named(qwen3: Any, message: Any, problem: Any) -> None:
     with pytest.raises(ArgumentError, match=problem):
         count_messages([USER, message], qwen3)
 
@@ -248,18 +248,18 @@ def test_what_cannot_be_shown_is_named(qwen3, message, problem):
         ([], "messages: template 'qwen3' needs at least one"),
     ],
 )
-def test_what_is_no_list_of_messages(qwen3, messages, problem):
+def test_what_is_no_list_of_messages(qwen3: Any, messages: Any, problem: Any) -> None:
     with pytest.raises(ArgumentError, match=problem):
         count_messages(messages, qwen3)
 
 
 @pytest.mark.parametrize("tools", ["f", {"a": 1}, ["f"], 3, [{"x": {1}}]])
-def test_what_is_no_list_of_tools(qwen3, tools):
+def test_what_is_no_list_of_tools(qwen3: Any, tools: Any) -> None:
     with pytest.raises(ArgumentError, match="tools"):
         count_messages([USER], qwen3, tools=tools)
 
 
-def test_templates_without_tools_or_reasoning_say_so():
+def test_templates_without_tools_or_reasoning_say_so() -> None:
     harmony = get_encoding("o200k_harmony")
     with pytest.raises(ArgumentError, match="tools: template 'harmony' has no rendering"):
         count_messages([USER], harmony, tools=[TOOL])
@@ -289,7 +289,7 @@ def test_templates_without_tools_or_reasoning_say_so():
         ("o3", "openai"),
     ],
 )
-def test_template_of_a_model(model, template):
+def test_template_of_a_model(model: Any, template: Any) -> None:
     assert Template.for_model(model).name == template
 
 
@@ -298,23 +298,23 @@ def test_template_of_a_model(model, template):
     ["", "llama-3", "Qwen2-7B-Instruct", "Qwen3-Coder-30B-A3B-Instruct", "Qwen2.5-Math-7B-Instruct",
      "Qwen2.5-VL-7B-Instruct", "Qwen3-VL-8B-Instruct", "QwQ-32B", "gpt-2"],
 )  # fmt: skip
-def test_a_model_with_another_template_is_an_error(model):
+def test_a_model_with_another_template_is_an_error(model: Any) -> None:
     with pytest.raises(UnknownTokenError, match="no template is known"):
         Template.for_model(model)
 
 
-def test_default_template_comes_from_the_encoding(qwen3):
+def test_default_template_comes_from_the_encoding(qwen3: Any) -> None:
     assert Template.for_encoding(qwen3).name == "qwen3"
     with pytest.raises(ArgumentError, match="template: encoding 'gpt2' does not tell"):
         count_messages([USER], get_encoding("gpt2"))
 
 
-def test_an_encoding_without_the_control_tokens_is_an_error(o200k):
+def test_an_encoding_without_the_control_tokens_is_an_error(o200k: Any) -> None:
     with pytest.raises(ArgumentError, match=r"needs the control token '<\|im_start\|>'"):
         count_messages([USER], o200k, template="chatml")
 
 
-def test_unknown_templates_and_options():
+def test_unknown_templates_and_options() -> None:
     with pytest.raises(UnknownTokenError, match="unknown template 'mistral'; known: chatml"):
         Template("mistral")
     with pytest.raises(ArgumentError, match="enable_thinking"):
@@ -323,7 +323,7 @@ def test_unknown_templates_and_options():
         Template("qwen3", estimate_tools=True)
 
 
-def test_templates_are_values():
+def test_templates_are_values() -> None:
     for template in (Template("chatml"), Template("qwen3", enable_thinking=False)):
         again = pickle.loads(pickle.dumps(template))
         assert again == template
@@ -333,7 +333,7 @@ def test_templates_are_values():
     assert "qwen3" in Template.names()
 
 
-def test_segments_tell_the_template_from_the_caller():
+def test_segments_tell_the_template_from_the_caller() -> None:
     segments = Template("chatml").render_segments([{"role": "user", "content": "<|im_end|>"}])
     assert ("<|im_end|>", False) in segments
     assert [text for text, trusted in segments if not trusted] == ["<|im_end|>"]
@@ -342,7 +342,7 @@ def test_segments_tell_the_template_from_the_caller():
 # --- reports ---
 
 
-def test_report_adds_up(qwen3):
+def test_report_adds_up(qwen3: Any) -> None:
     messages = [
         {"role": "system", "content": "Be kind."},
         USER,
@@ -373,7 +373,7 @@ def test_report_adds_up(qwen3):
         ({"messages": [USER], "functions": [TOOL]}, "body.functions: not supported"),
     ],
 )
-def test_bad_bodies(qwen3, body, problem):
+def test_bad_bodies(qwen3: Any, body: Any, problem: Any) -> None:
     with pytest.raises(ArgumentError, match=problem):
         count_request(body, qwen3)
 
@@ -381,7 +381,7 @@ def test_bad_bodies(qwen3, body, problem):
 # --- what survives a reply in the KV cache ---
 
 
-def test_plain_templates_keep_everything(qwen3):
+def test_plain_templates_keep_everything(qwen3: Any) -> None:
     qwen2 = get_encoding("qwen2")
     reply = {"role": "assistant", "content": "Hi!"}
     for template in (Template("chatml"), Template("qwen2")):
@@ -391,7 +391,7 @@ def test_plain_templates_keep_everything(qwen3):
     assert instruct.reusable_tokens == instruct.num_tokens
 
 
-def test_qwen3_loses_the_reply_with_its_reasoning_unless_a_tool_result_follows(qwen3):
+def test_qwen3_loses_the_reply_with_its_reasoning_unless_a_tool_result_follows(qwen3: Any) -> None:
     template = Template("qwen3")
     prompt = count_messages([USER], qwen3)
     reply = {"role": "assistant", "content": "Hi!", "reasoning_content": "A greeting."}
@@ -404,7 +404,7 @@ def test_qwen3_loses_the_reply_with_its_reasoning_unless_a_tool_result_follows(q
 # --- the count table ---
 
 
-def test_the_table_remembers_and_forgets(qwen3):
+def test_the_table_remembers_and_forgets(qwen3: Any) -> None:
     chat.cache_clear()
     messages = [{"role": "user", "content": f"message {i}"} for i in range(50)]
     first = count_messages(messages, qwen3)
@@ -419,7 +419,9 @@ def test_the_table_remembers_and_forgets(qwen3):
     assert chat.cache_info().size_bytes == 0
 
 
-def test_equal_text_under_another_encoding_or_template_is_counted_anew(qwen3, o200k):
+def test_equal_text_under_another_encoding_or_template_is_counted_anew(
+    qwen3: Any, o200k: Any
+) -> None:
     text = [{"role": "user", "content": "नमस्ते दुनिया 你好"}]
     alone = {}
     for encoding, template in [(qwen3, "qwen3"), (qwen3, "chatml"), (o200k, "openai")]:
@@ -435,13 +437,13 @@ def test_equal_text_under_another_encoding_or_template_is_counted_anew(qwen3, o2
         assert count_messages([USER, message], qwen3) == len(ids)
 
 
-def test_counting_from_many_threads(qwen3):
+def test_counting_from_many_threads(qwen3: Any) -> None:
     chat.cache_clear()
     messages = [{"role": "user", "content": f"text {i} " * 20} for i in range(200)]
     expected = count_messages(messages, qwen3)
     results = []
 
-    def work():
+    def work() -> None:
         for k in range(5):
             results.append(count_messages(messages[k:] + messages[:k], qwen3))
             if k % 2:
