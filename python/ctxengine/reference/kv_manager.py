@@ -205,7 +205,7 @@ class KVCacheModel:
 
     def evict(self, num_blocks: int) -> list[int]:
         """Evict idle blocks, oldest first."""
-        evicted = []
+        evicted: list[int] = []
         while self.idle and len(evicted) < num_blocks:
             evicted.append(self.idle[0])
             self._unpublish(self.idle.pop(0))
