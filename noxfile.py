@@ -29,7 +29,7 @@ def cpp_tests(session: nox.Session, preset: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the C++ tests, then the Python tests against the installed package; needs a compiler and PyPI."""
+    """Run the C++ tests, then the Python tests against the installed package."""
     session.install(".", *group("test"), "cmake>=3.28", "ninja>=1.11")
     cpp_tests(session, "dev")
     session.run("pytest", "--ignore=tests/servers", *session.posargs)
@@ -66,7 +66,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """Run the C++ tests under ASan+UBSan and TSan, and the Python tests over an ASan+UBSan extension."""
+    """Run the C++ tests under ASan+UBSan and TSan, the Python tests over ASan+UBSan."""
     session.install("cmake>=3.28", "ninja>=1.11", *group("test"))
     cpp_tests(session, "asan")
     cpp_tests(session, "tsan")
