@@ -17,11 +17,11 @@ def pretokenize(pattern: str, text: str, /) -> list[int]: ...
 def char_classes() -> bytes: ...
 def shipped_encoding_names() -> list[str]: ...
 
-class SpecialTokens:
+class SpecialTokens(metaclass=_PybindType):
     def __init__(self, ids: dict[str, int], /) -> None: ...
     def find(self, text: str, /) -> str | None: ...
 
-class Encoding:
+class Encoding(metaclass=_PybindType):
     def __init__(
         self,
         name: str,
@@ -83,13 +83,13 @@ _Message: TypeAlias = tuple[
     str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]
 ]
 
-class CountTable:
+class CountTable(metaclass=_PybindType):
     def __init__(self, capacity_bytes: int, /) -> None: ...
     # hits, misses, evictions, num_entries, size_bytes, capacity_bytes
     def stats(self) -> tuple[int, int, int, int, int, int]: ...
     def clear(self) -> None: ...
 
-class ChatTemplate:
+class ChatTemplate(metaclass=_PybindType):
     def __init__(self, name: str, enable_thinking: bool, estimate_tools: bool, /) -> None: ...
     @property
     def is_rendering(self) -> bool: ...
@@ -142,7 +142,7 @@ def decide_plan(
 
 # --- prefix ---
 
-class BlockHasher:
+class BlockHasher(metaclass=_PybindType):
     def __init__(
         self,
         block_size: int,
@@ -161,7 +161,7 @@ class BlockHasher:
 
 # --- kv ---
 
-class KVCacheManager:
+class KVCacheManager(metaclass=_PybindType):
     def __init__(
         self,
         num_blocks: int,
@@ -220,18 +220,18 @@ class KVCacheManager:
 
 # --- limits ---
 
-class LimiterTicket:  # made by LimiterKey.reserve
+class LimiterTicket(metaclass=_PybindType):  # made by LimiterKey.reserve
     def __init__(self, *args: object, **kwargs: object) -> None: ...
     def settle(self, used_tokens: int, now_us: int | None, /) -> None: ...
     def release(self, now_us: int | None, /) -> None: ...
 
-class LimiterKey:  # made by Limiter.key
+class LimiterKey(metaclass=_PybindType):  # made by Limiter.key
     def __init__(self, *args: object, **kwargs: object) -> None: ...
     def reserve(
         self, num_tokens: int, now_us: int | None, /
     ) -> LimiterTicket | tuple[int, int]: ...
 
-class Limiter:
+class Limiter(metaclass=_PybindType):
     def __init__(self, limits: list[tuple[int, int, int]], /) -> None: ...
     def key(self, descriptors: list[bytes], now_us: int | None, /) -> LimiterKey: ...
     @property

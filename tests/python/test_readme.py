@@ -40,9 +40,8 @@ CONSOLE = [
 
 @pytest.mark.parametrize(("command", "expected"), CONSOLE, ids=[c for c, _ in CONSOLE])
 def test_console_sessions(command: str, expected: str) -> None:
-    script = command.replace("ctxengine ", f"{shlex.quote(sys.executable)} -m ctxengine ", 1)
-    if "| ctxengine" in command:
-        script = command.replace("| ctxengine", f"| {shlex.quote(sys.executable)} -m ctxengine")
+    program = f"{shlex.quote(sys.executable)} -m ctxengine "
+    script = re.sub(r"(^|\| )ctxengine ", lambda found: found[1] + program, command)
     result = subprocess.run(
         ["bash", "-c", script],
         check=False,
