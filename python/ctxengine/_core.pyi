@@ -2,7 +2,7 @@
 # One block per layer, in the order of the layers.
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, type_check_only
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,9 @@ import numpy.typing as npt
 _Ints: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
 
 __version__: str
+
+@type_check_only
+class _PybindType(type): ...  # the metaclass that pybind11 gives its classes
 
 # --- tokenize ---
 
