@@ -5,14 +5,9 @@ Run with ``pytest bench/bench_tokenize_count.py``.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 import corpora
 import ctxengine
+import pytest
 import rivals
 
 NAMES = ["cl100k_base", "o200k_base"]

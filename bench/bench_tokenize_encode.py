@@ -5,15 +5,10 @@ Run with ``pytest bench/bench_tokenize_encode.py``.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 import corpora
 import ctxengine
+import numpy as np
+import pytest
 import rivals
 
 NAMES = ["cl100k_base", "o200k_base"]

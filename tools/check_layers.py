@@ -41,6 +41,7 @@ PYTHON: dict[str, set[str]] = {
 PYTHON["engine"] = set(PYTHON) - {"reference"} | {"_core"}
 PYTHON["viz"] = PYTHON["integrations"] = PYTHON["engine"] - {"_core"} | {"engine"}
 PYTHON["cli"] = PYTHON["viz"] | {"viz"}
+PYTHON["__main__"] = {"cli"}
 
 
 def cpp_uses() -> Iterator[tuple[Path, str, str]]:

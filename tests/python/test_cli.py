@@ -39,7 +39,7 @@ def usage_error(*argv):
 
 def process(*argv, data=b"", **env):
     return subprocess.run(
-        [sys.executable, "-m", "ctxengine.cli", *argv],
+        [sys.executable, "-m", "ctxengine", *argv],
         input=data,
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **env},
@@ -626,7 +626,7 @@ def test_a_terminal_without_unicode_gets_ascii(tmp_path):
 def test_a_reader_that_goes_away_is_141():
     ids = b" ".join([b"13225"] * 400_000)
     with subprocess.Popen(
-        [sys.executable, "-m", "ctxengine.cli", "decode"],
+        [sys.executable, "-m", "ctxengine", "decode"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -640,7 +640,7 @@ def test_a_reader_that_goes_away_is_141():
 
 def test_an_interrupt_is_130():
     with subprocess.Popen(
-        [sys.executable, "-m", "ctxengine.cli", "count"],
+        [sys.executable, "-m", "ctxengine", "count"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

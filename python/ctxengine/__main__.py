@@ -1,4 +1,4 @@
-"""``python -m ctxengine.cli`` is ``ctxengine``."""
+"""``python -m ctxengine`` is ``ctxengine``."""
 
 from __future__ import annotations
 
