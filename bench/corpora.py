@@ -49,3 +49,17 @@ def worst_cases() -> dict[str, str]:
         "letters": "".join(rng.choices(letters, k=SIZE_CHARS)),
         "han": "".join(chr(rng.randint(0x4E00, 0x9FFF)) for _ in range(SIZE_CHARS // 3)),
     }
+
+
+def conversation(num_messages: int, seed: int = 0) -> list[dict[str, str]]:
+    """Return a chat in several scripts that ends with a user's question."""
+    rng = random.Random(seed)
+    words = ["the ", "model ", "returns ", "日本語", "x = f(y)\n", "however, ", "2024 ", "résumé "]
+    messages = [
+        {
+            "role": "assistant" if i % 2 else "user",
+            "content": f"{i}: " + "".join(rng.choices(words, k=rng.randint(20, 200))),
+        }
+        for i in range(num_messages - 1)
+    ]
+    return [*messages, {"role": "user", "content": "And now?"}]

@@ -39,7 +39,7 @@ PYTHON: dict[str, set[str]] = {
     "reference": {"errors"},
 }
 PYTHON["engine"] = set(PYTHON) - {"reference"} | {"_core"}
-PYTHON["viz"] = PYTHON["integrations"] = PYTHON["engine"] - {"_core"} | {"engine"}
+PYTHON["viz"] = PYTHON["engine"] - {"_core"} | {"engine"}
 PYTHON["cli"] = PYTHON["viz"] | {"viz"}
 PYTHON["__main__"] = {"cli"}
 

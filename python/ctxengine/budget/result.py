@@ -1,0 +1,208 @@
+"""What a plan says: messages, sections, what was dropped, and its pictures."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ctxengine.budget.request import Budget
+from ctxengine.chat import _convert_messages, _convert_tools
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ctxengine.chat import Template
+    from ctxengine.tokenize import Encoding
+
+_BAR_WIDTH = 40
+
+
+def share(tokens: int, window: int) -> float:
+    """Return tokens as a fraction of the window; 0 for a window of 0."""
+    return tokens / window if window else 0.0
+
+
+class SectionUse(NamedTuple):
+    """Tokens that one section of a plan takes, and their share of the window."""
+
+    name: str
+    tokens: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something that was left out: `item` is the caller's own object, at `index` of `section`."""
+
+    section: str
+    index: int
+    item: Any
+    tokens: int
+    reason: str
+
+
+class Duplicate(NamedTuple):
+    """The same text at several `places` of the plan, such as ``"retrieval[3]"``."""
+
+    places: tuple[str, ...]
+    tokens: int
+
+
+class Predicted(NamedTuple):
+    """Prompt tokens that a prefix cache holds already, and those left to compute."""
+
+    cached: int
+    uncached: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """What :func:`plan` decided. Immutable; the token ids are made when first asked for.
+
+    Attributes
+    ----------
+    messages : tuple
+        The messages to send: the caller's own objects, but for the last user message when item
+        texts were put into it (a copy then; the caller's object is not changed).
+    tools : tuple
+        The tools to send, the caller's own objects.
+    budget : Budget
+        The window that was planned for.
+    sections : tuple of SectionUse
+        Tokens per section, in the order template, system, tools, history, item sections, turn;
+        they add up to `used`.
+    used, left : int
+        Tokens of the whole rendered prompt, and tokens of the window that neither the prompt nor
+        the reserved output takes.
+    dropped : tuple of Dropped
+        What was left out, with the reason.
+    duplicates : tuple of Duplicate
+        Texts of 16 tokens or more that the plan holds more than once.
+    summarize_span : tuple of int, optional
+        Half-open index range of `history` that was cut: what a summary would have to replace.
+    predicted : Predicted
+        From `cached_tokens`.
+    exact : bool
+        False only for a template that was told to estimate.
+    template, encoding
+        What the prompt was rendered and counted with.
+    """
+
+    messages: tuple[Any, ...]
+    tools: tuple[Any, ...]
+    budget: Budget
+    sections: tuple[SectionUse, ...]
+    used: int
+    left: int
+    dropped: tuple[Dropped, ...]
+    duplicates: tuple[Duplicate, ...]
+    summarize_span: tuple[int, int] | None
+    predicted: Predicted
+    exact: bool
+    template: Template
+    encoding: Encoding
+    _ids: list[npt.NDArray[np.uint32]] = field(default_factory=list, compare=False)
+
+    @property
+    def token_ids(self) -> npt.NDArray[np.uint32]:
+        """Token ids of the rendered prompt, uint32[used]; read-only, made on first use.
+
+        Raises
+        ------
+        ArgumentError
+            For the template ``openai``, whose rendering is not published.
+        """
+        if not self._ids:
+            ids = self.template._native.encode(
+                _convert_messages(self.messages),
+                _convert_tools(self.tools),
+                True,
+                self.encoding._native,
+            )
+            ids.flags.writeable = False
+            self._ids.append(ids)
+        return self._ids[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan's numbers as JSON-ready data, without messages and token ids."""
+        return {
+            "window": self.budget.window,
+            "reserve_output": self.budget.reserve_output,
+            "encoding": self.encoding.name,
+            "template": self.template.name,
+            "exact": self.exact,
+            "used": self.used,
+            "left": self.left,
+            "sections": [section._asdict() for section in self.sections],
+            "dropped": [
+                {"section": d.section, "index": d.index, "tokens": d.tokens, "reason": d.reason}
+                for d in self.dropped
+            ],
+            "duplicates": [
+                {"places": list(duplicate.places), "tokens": duplicate.tokens}
+                for duplicate in self.duplicates
+            ],
+            "summarize_span": None if self.summarize_span is None else list(self.summarize_span),
+            "predicted": self.predicted._asdict(),
+        }
+
+    def _rows(self) -> list[SectionUse]:
+        window = self.budget.window
+        reserved = self.budget.reserve_output
+        return [
+            *self.sections,
+            SectionUse("(output)", reserved, share(reserved, window)),
+            SectionUse("(left)", self.left, share(self.left, window)),
+        ]
+
+    def _title(self) -> str:
+        kind = "tokens" if self.exact else "tokens (estimated)"
+        return (
+            f"Plan: {self.used:,} of {self.budget.window:,} {kind}, "
+            f"{len(self.messages)} messages, {len(self.dropped)} dropped"
+        )
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        name_width = max(len(row.name) for row in rows)
+        number_width = max(len(f"{row.tokens:,}") for row in rows)
+        lines = [self._title()]
+        for row in rows:
+            bar = "█" * round(row.share * _BAR_WIDTH)
+            lines.append(
+                f"  {row.name:<{name_width}}  {row.tokens:>{number_width},}  "
+                f"{row.share:>6.1%}  {bar}".rstrip()
+            )
+        return "\n".join(lines)
+
+    def __rich__(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table(title=self._title(), title_justify="left")
+        table.add_column("section")
+        table.add_column("tokens", justify="right")
+        table.add_column("share", justify="right")
+        table.add_column("", width=_BAR_WIDTH)
+        for row in self._rows():
+            table.add_row(
+                row.name,
+                f"{row.tokens:,}",
+                f"{row.share:.1%}",
+                ProgressBar(total=1.0, completed=row.share, width=_BAR_WIDTH),
+            )
+        return table
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(row.name)}</td><td style='text-align:right'>{row.tokens:,}</td>"
+            f"<td style='text-align:right'>{row.share:.1%}</td><td><div style='background:#4878a8;"
+            f"height:0.8em;width:{row.share * 20:.2f}em'></div></td></tr>"
+            for row in self._rows()
+        )
+        return (
+            f"<table><caption>{html.escape(self._title())}</caption><tr><th>section</th>"
+            f"<th>tokens</th><th>share</th><th></th></tr>{rows}</table>"
+        )

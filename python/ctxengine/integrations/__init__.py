@@ -1,1 +1,0 @@
-"""Adapters for other libraries; each module imports its library only when it is used."""
