@@ -161,7 +161,7 @@ class TreeMerger {
     if (right >= region_.size()) return kNoToken;
     const std::size_t length = parts_[right].next - left;
     if (length > vocabulary_.max_token_bytes()) return kNoToken;
-    return vocabulary_.Find(region_.data() + left, length, bytes_.data() + bytes_.size());
+    return vocabulary_.FindUnlikely(region_.data() + left, length, bytes_.data() + bytes_.size());
   }
 
   unsigned char At(std::size_t i) const noexcept { return static_cast<unsigned char>(region_[i]); }
@@ -256,8 +256,10 @@ std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
     const std::size_t right = next_part(left);
     const std::size_t end = right == size ? size : next_part(right);
     const bool possible = right != size && end - left <= vocabulary.max_token_bytes();
-    keys[left] = key_of(
-        possible ? vocabulary.Find(bytes.data() + left, end - left, readable_end) : kNoToken, left);
+    keys[left] =
+        key_of(possible ? vocabulary.FindUnlikely(bytes.data() + left, end - left, readable_end)
+                        : kNoToken,
+               left);
   };
 
   for (std::size_t i = 0; i + 1 < size; ++i) {

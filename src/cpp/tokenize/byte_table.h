@@ -4,8 +4,10 @@
 //
 //     slot   | first 8 bytes, zero-padded : u64 | id : u32 | length : u16 | hash tag : u16 |
 //
-// Linear probing at a load of at most 1/2; length 0 marks an empty slot. Immutable once filled:
-// then safe to call from any thread.
+// Linear probing at a load of at most 1/2; length 0 marks an empty slot. Beside the slots, which
+// for a large vocabulary lie beyond the second-level cache, stands a filter that does not: one bit
+// for each hash of a key, eight times as many bits as slots. Most pairs that merging asks for are
+// no token, and end there. Immutable once filled: then safe to call from any thread.
 #pragma once
 
 #include <bit>
@@ -29,6 +31,7 @@ class ByteTable {
   explicit ByteTable(std::size_t num_keys = 0)
       : slots_(std::bit_ceil(2 * num_keys + 2)),
         long_keys_(slots_.size()),
+        filter_(slots_.size() * kFilterBitsPerSlot / 64),
         shift_(64 - std::countr_zero(slots_.size())) {}
 
   /// Adds a key of 1 to kMaxKeyBytes bytes, which must stay where they are. False, and nothing
@@ -41,17 +44,24 @@ class ByteTable {
     }
     slots_[at] = {probe.head, id, static_cast<std::uint16_t>(key.size()), probe.tag()};
     if (key.size() > 8) long_keys_[at] = key.data();
+    const std::size_t bit = FilterBit(probe);
+    filter_[bit / 64] |= std::uint64_t{1} << bit % 64;
     return true;
   }
 
   /// The id of the key [bytes, bytes + length), length >= 1, or kNoToken. Bytes up to
   /// `readable_end` may be read. O(length).
   TokenId Find(const char* bytes, std::size_t length, const char* readable_end) const noexcept {
+    return FindProbe(MakeProbe(bytes, length, readable_end), bytes);
+  }
+
+  /// As Find, faster when there is no such key and slower when there is.
+  TokenId FindUnlikely(const char* bytes, std::size_t length,
+                       const char* readable_end) const noexcept {
     const Probe probe = MakeProbe(bytes, length, readable_end);
-    for (std::size_t at = probe.hash >> shift_; slots_[at].length != 0; at = Next(at)) {
-      if (Matches(at, probe, bytes)) return slots_[at].id;
-    }
-    return kNoToken;
+    const std::size_t bit = FilterBit(probe);
+    if ((filter_[bit / 64] >> bit % 64 & 1) == 0) return kNoToken;
+    return FindProbe(probe, bytes);
   }
 
  private:
@@ -104,6 +114,18 @@ class ByteTable {
     return {head, hash, length};
   }
 
+  TokenId FindProbe(const Probe& probe, const char* bytes) const noexcept {
+    for (std::size_t at = probe.hash >> shift_; slots_[at].length != 0; at = Next(at)) {
+      if (Matches(at, probe, bytes)) return slots_[at].id;
+    }
+    return kNoToken;
+  }
+
+  /// The top bits of the hash, as many as there are bits in the filter.
+  std::size_t FilterBit(const Probe& probe) const noexcept {
+    return probe.hash >> (shift_ - std::countr_zero(kFilterBitsPerSlot));
+  }
+
   bool Matches(std::size_t at, const Probe& probe, const char* bytes) const noexcept {
     const Slot& slot = slots_[at];
     if (slot.head != probe.head || slot.length != probe.length) return false;
@@ -114,8 +136,11 @@ class ByteTable {
 
   std::size_t Next(std::size_t at) const noexcept { return (at + 1) & (slots_.size() - 1); }
 
+  static constexpr std::size_t kFilterBitsPerSlot = 8;
+
   std::vector<Slot> slots_;
   std::vector<const char*> long_keys_;  // where the whole key is, for keys of more than 8 bytes
+  std::vector<std::uint64_t> filter_;
   int shift_;
 };
 

@@ -47,6 +47,12 @@ class Vocabulary {
     return table_->byte_table.Find(bytes, length, readable_end);
   }
 
+  /// As Find, faster for bytes that are no token, as most pairs in merging are.
+  TokenId FindUnlikely(const char* bytes, std::size_t length,
+                       const char* readable_end) const noexcept {
+    return table_->byte_table.FindUnlikely(bytes, length, readable_end);
+  }
+
   /// The id of the two bytes or kNoToken: one array load.
   TokenId FindPair(unsigned char first, unsigned char second) const noexcept {
     return table_->byte_pairs[std::size_t{first} * 256 + second];

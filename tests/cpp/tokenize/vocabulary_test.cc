@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "doctest/doctest.h"
 #include "support/alloc_failure.h"
+#include "tokenize/shipped.h"
 #include "tokenize/tiny_vocabulary.h"
 
 namespace ctx::tokenize {
@@ -171,6 +172,20 @@ TEST_CASE("look-up: keys of every length, near misses, and NUL bytes") {
       const auto known = ranks.find(other);
       CHECK(vocabulary.Find(other) == (known == ranks.end() ? kNoToken : known->second));
     }
+  }
+}
+
+TEST_CASE("look-up of pairs: the filter hides no token and invents none") {
+  const Vocabulary& vocabulary = testing::Shipped("o200k_base").vocabulary();
+  std::string joined;
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    const std::string_view bytes = vocabulary.Bytes(id);
+    if (bytes.empty()) continue;
+    const char* const end = bytes.data() + bytes.size();
+    REQUIRE(vocabulary.FindUnlikely(bytes.data(), bytes.size(), end) == id);
+    joined.assign(bytes).append(vocabulary.Bytes(id / 2));
+    REQUIRE(vocabulary.FindUnlikely(joined.data(), joined.size(), joined.data() + joined.size()) ==
+            vocabulary.Find(joined));
   }
 }
 
