@@ -29,7 +29,7 @@ class ByteTable {
 
   /// Room for `num_keys` keys.
   explicit ByteTable(std::size_t num_keys = 0)
-      : slots_(std::bit_ceil(2 * num_keys + 2)),
+      : slots_(std::bit_ceil(2 * num_keys + 8)),  // at least one word of filter
         long_keys_(slots_.size()),
         filter_(slots_.size() * kFilterBitsPerSlot / 64),
         shift_(64 - std::countr_zero(slots_.size())) {}
