@@ -29,6 +29,7 @@ template                   what it equals
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,20 @@ _FOR_MODEL = (
 _QUANTIZED = re.compile(r"-(awq|gguf|fp8|gptq(-int[48])?|int[48]|mlx.*|bnb-4bit|bf16)$")
 
 _TABLE_BYTES = 64 << 20
+# Look it up here at every call: a forked child has another.
 _table = _core.CountTable(_TABLE_BYTES)
+
+
+def _renew_table() -> None:
+    # Another thread may have held the table's mutex, or been amid a change, at the fork: the child
+    # neither uses nor destroys what it inherited.
+    global _table  # noqa: PLW0603 - one table per process is the point
+    _table.abandon()
+    _table = _core.CountTable(_TABLE_BYTES)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_table)
 
 
 class CacheInfo(NamedTuple):

@@ -516,6 +516,29 @@ def test_token_ids_are_read_only_and_made_once(qwen3: Any) -> None:
         made.used = 1  # type: ignore[misc]
 
 
+def test_token_ids_are_those_that_were_counted(qwen3: Any) -> None:
+    message = {"role": "user", "content": [{"type": "text", "text": "short"}]}
+    tool = {"type": "function", "function": {"name": "f"}}
+    unchanged = plan(200, qwen3, system="s", tools=[tool], history=[copy.deepcopy(message)])
+    made = plan(200, qwen3, system="s", tools=[tool], history=[message])
+    expected = encode_messages(list(made.messages), qwen3, tools=[tool]).tolist()
+    message["content"][0]["text"] = "long " * 500  # type: ignore[index]
+    tool["function"]["description"] = "long " * 500  # type: ignore[index]
+    assert made.token_ids.tolist() == expected
+    assert len(expected) == made.used <= 200
+    assert made == unchanged
+
+
+def test_plans_and_what_they_dropped_are_values(qwen3: Any) -> None:
+    history = conversation(30)
+    once, again = (plan(300, qwen3, history=copy.deepcopy(history)) for _ in range(2))
+    assert once == again
+    assert len({once, again}) == 1
+    assert once != plan(300, qwen3, history=[*history[:-1], {**history[-1], "content": "other"}])
+    assert len(set(once.dropped)) == len(once.dropped) > 0
+    assert "question" not in repr(once.dropped)
+
+
 # --- limits of the domain ---
 
 

@@ -6,7 +6,10 @@ import copy
 import dataclasses
 import enum
 import json
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -455,3 +458,51 @@ def test_counting_from_many_threads(qwen3: Any) -> None:
     for thread in threads:
         thread.join()
     assert results == [expected] * 30
+
+
+FORK_AMID_COUNTING = """
+import os, signal, sys, threading, warnings
+from ctxengine.chat import cache_info, count_messages
+from ctxengine.tokenize import get_encoding
+
+encoding = get_encoding("qwen3")
+messages = [{"role": "user", "content": "word " * 200_000}]
+expected = count_messages(messages, encoding)
+stop = threading.Event()
+
+def count():
+    while not stop.is_set():
+        count_messages(messages, encoding)
+
+threads = [threading.Thread(target=count) for _ in range(3)]
+for thread in threads:
+    thread.start()
+warnings.simplefilter("ignore", DeprecationWarning)
+failures = []
+for _ in range(40):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        fresh = cache_info().num_entries == 0
+        os._exit(0 if fresh and count_messages(messages, encoding) == expected else 1)
+    status = os.waitpid(child, 0)[1]
+    if status:
+        failures.append(status)
+        break
+stop.set()
+for thread in threads:
+    thread.join()
+sys.exit(f"a child ended with {failures}" if failures else 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_forked_while_others_count_can_count() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_AMID_COUNTING],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr

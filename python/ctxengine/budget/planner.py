@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ctxengine import _core
+from ctxengine import _core, chat
 from ctxengine.budget.prompt import Prompt, split_sections
 from ctxengine.budget.request import (
     Budget,
@@ -16,7 +16,7 @@ from ctxengine.budget.request import (
     token_number,
 )
 from ctxengine.budget.result import Dropped, Duplicate, Plan, Predicted
-from ctxengine.chat import _convert_tools, _resolve, _table
+from ctxengine.chat import _convert_tools, _resolve
 from ctxengine.errors import ArgumentError, BudgetExceeded
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _duplicates(prompt: Prompt, first_kept: int, kept: list[list[int]]) -> tuple
         for i in indices:
             places.setdefault(section.items[i].content, []).append(f"{section.name}[{i}]")
     repeated = [(text, where) for text, where in places.items() if len(where) > 1]
-    tokens = _core.count_texts([text for text, _ in repeated], prompt.encoding._native, _table)
+    tokens = _core.count_texts([text for text, _ in repeated], prompt.encoding._native, chat._table)
     return tuple(
         Duplicate(tuple(where), n)
         for (_, where), n in zip(repeated, tokens, strict=True)
@@ -256,4 +256,5 @@ def plan(
         exact=prompt.template.exact,
         template=prompt.template,
         encoding=encoding,
+        _counted=(prompt.native_messages(first_kept, blocks), prompt.tools),
     )

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctxengine import _core
+from ctxengine import _core, chat
 from ctxengine.budget.request import Bounds, Section, check_item, section_bounds
 from ctxengine.budget.result import SectionUse, share
-from ctxengine.chat import _convert_messages, _Converted, _field, _table
+from ctxengine.chat import _convert_messages, _Converted, _field
 from ctxengine.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ItemSection:
         """Count each text as written, and the lines around them."""
         lines = [f"{self._entry(i)}\n\n" for i in range(len(self.items))]
         *self.costs, self.overhead = _core.count_texts(
-            [*lines, f"<{self.name}>\n</{self.name}>\n\n"], encoding._native, _table
+            [*lines, f"<{self.name}>\n</{self.name}>\n\n"], encoding._native, chat._table
         )
 
     def request(self) -> tuple[Bounds, list[tuple[int, float, int]]]:
@@ -211,7 +211,7 @@ class Prompt:
     ) -> tuple[list[int], int, int]:
         """Return tokens per message, tokens of the template alone, and tokens in total."""
         return self.template._native.count(
-            messages, self.tools if with_tools else [], True, self.encoding._native, _table
+            messages, self.tools if with_tools else [], True, self.encoding._native, chat._table
         )
 
     def blocks(self, kept: list[list[int]]) -> list[str]:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctxengine.budget.request import Budget
-from ctxengine.chat import _convert_messages, _convert_tools
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ctxengine.chat import Template
+    from ctxengine.chat import Template, _Converted
     from ctxengine.tokenize import Encoding
 
 _BAR_WIDTH = 40
@@ -38,7 +37,7 @@ class Dropped:
 
     section: str
     index: int
-    item: Any
+    item: Any = field(repr=False, hash=False)
     tokens: int
     reason: str
 
@@ -60,6 +59,10 @@ class Predicted(NamedTuple):
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What :func:`plan` decided. Immutable; the token ids are made when first asked for.
+
+    The counts and the token ids are those of the messages and tools as they were when they were
+    planned, whatever their owner does to them later. Two plans are equal when they decided the same
+    about the same text.
 
     Attributes
     ----------
@@ -90,8 +93,8 @@ class Plan:
         What the prompt was rendered and counted with.
     """
 
-    messages: tuple[Any, ...]
-    tools: tuple[Any, ...]
+    messages: tuple[Any, ...] = field(compare=False)
+    tools: tuple[Any, ...] = field(compare=False)
     budget: Budget
     sections: tuple[SectionUse, ...]
     used: int
@@ -103,6 +106,8 @@ class Plan:
     exact: bool
     template: Template
     encoding: Encoding
+    # The messages and the tools' JSON that were counted.
+    _counted: tuple[list[_Converted], list[str]]
     _ids: list[npt.NDArray[np.uint32]] = field(default_factory=list, compare=False)
 
     @property
@@ -115,15 +120,13 @@ class Plan:
             For the template ``openai``, whose rendering is not published.
         """
         if not self._ids:
-            ids = self.template._native.encode(
-                _convert_messages(self.messages),
-                _convert_tools(self.tools),
-                True,
-                self.encoding._native,
-            )
+            ids = self.template._native.encode(*self._counted, True, self.encoding._native)
             ids.flags.writeable = False
             self._ids.append(ids)
         return self._ids[0]
+
+    def __hash__(self) -> int:
+        return hash((self.budget, self.sections, self.encoding.name))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan's numbers as JSON-ready data, without messages and token ids."""

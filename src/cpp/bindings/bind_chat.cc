@@ -181,7 +181,9 @@ void RegisterChat(py::module_& module) {
              return py::make_tuple(stats.hits, stats.misses, stats.evictions, stats.num_entries,
                                    stats.size_bytes, stats.capacity_bytes);
            })
-      .def("clear", &chat::CountTable::Clear);
+      .def("clear", &chat::CountTable::Clear)
+      // Keeps the object for as long as the process lives, whatever becomes of its references.
+      .def("abandon", [](py::object self) { self.release(); });
 
   py::class_<ChatTemplate>(module, "ChatTemplate")
       .def(py::init([](const std::string& name, bool enable_thinking, bool estimate_tools) {
