@@ -21,14 +21,17 @@ Examples
 from __future__ import annotations
 
 import hashlib
+import operator
+import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from ctxengine import budget, chat
 from ctxengine.errors import ArgumentError, LoadError
@@ -40,7 +43,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ctxengine.budget import Budget, Item, Plan, Predicted, Section
+    from ctxengine.budget import (
+        Budget,
+        Dropped,
+        Duplicate,
+        Item,
+        Plan,
+        Predicted,
+        Section,
+        SectionUse,
+    )
     from ctxengine.chat import Template
     from ctxengine.pricing import Cost, PriceTable
     from ctxengine.tokenize import Encoding
@@ -48,6 +60,12 @@ if TYPE_CHECKING:
 __all__ = ["ContextEngine", "EnginePlan", "Envelope", "Sequence"]
 
 HASH_SCHEME: Final = "vllm_sha256_cbor"
+
+_MAX_ROWS = 256
+_MAX_TABLE_CELLS = 1 << 24  # of 4 bytes; a wider table gets fewer rows
+_MAX_DEFAULT_BLOCKS = 1 << 20
+_MAX_TOKEN_ID = 2**31 - 1
+_MESSAGE_PATH = re.compile(r"messages\[(\d+)\]")
 
 
 class ContextEngine:
@@ -64,7 +82,8 @@ class ContextEngine:
     block_size : int
         Tokens per KV block.
     num_blocks : int, optional
-        Blocks of the pool; by default as many as one full window needs.
+        Blocks of the pool; by default as many as one full window needs, and a window that needs
+        more than 2**20 wants the number given.
     prices : PriceTable, optional
         What tokens cost; without it plans have no cost.
 
@@ -82,7 +101,8 @@ class ContextEngine:
 
     Notes
     -----
-    Any number of threads may call; the pool is the only state, and it locks itself.
+    Any number of threads may call; the pool is the only state, and it locks itself. The pool has
+    256 rows; less when its table would take more than 64 MiB.
     """
 
     def __init__(
@@ -104,49 +124,73 @@ class ContextEngine:
         self.hasher = BlockHasher(block_size, scheme=HASH_SCHEME)
         if num_blocks is None:
             num_blocks = max(1, -(-self.budget.window // block_size))
-        longest = min(self.budget.window, num_blocks * block_size)
-        self.manager = KVCacheManager(num_blocks, block_size, max_row_tokens=longest)
+            if num_blocks > _MAX_DEFAULT_BLOCKS:
+                raise ArgumentError(
+                    f"window: {self.budget.window:,} tokens need {num_blocks:,} blocks of "
+                    f"{block_size}; give num_blocks for a pool larger than {_MAX_DEFAULT_BLOCKS:,}"
+                )
+        longest = max(1, min(self.budget.window, num_blocks * block_size))
+        self.manager = KVCacheManager(
+            num_blocks,
+            block_size,
+            max_rows=max(1, min(_MAX_ROWS, _MAX_TABLE_CELLS // -(-longest // block_size))),
+            max_row_tokens=longest,
+        )
         self.block_tables = self.manager.block_tables  # imports numpy here, not in a timed stage
+
+    def __repr__(self) -> str:
+        return (
+            f"ContextEngine({self.encoding.name!r}, window={self.budget.window:,}, "
+            f"template={self.template.name!r}, {self.manager.num_blocks:,} blocks of "
+            f"{self.manager.block_size})"
+        )
 
     def plan(
         self,
         *,
         system: str | Any | None = None,
-        tools: Seq[Mapping[str, Any]] | None = None,
-        retrieval: Seq[Item | str | tuple[str, float]] = (),
-        history: Seq[Any] = (),
+        tools: Iterable[Mapping[str, Any]] | None = None,
+        retrieval: Iterable[Item | str | tuple[str, float]] = (),
+        history: Iterable[Any] = (),
         sections: Seq[Section] | None = None,
-        **options: Any,
+        history_cap: int | None = None,
+        cut: Literal["grid", "tight"] = "grid",
+        grid: float = 0.25,
     ) -> EnginePlan:
         """Decide what goes into the window, tokenize and hash it, and look it up in the pool.
 
-        Parameters are those of :func:`ctxengine.budget.plan`, and so are the errors; `options` are
-        handed to it as they are. Nothing is allocated or pinned.
+        Parameters are those of :func:`ctxengine.budget.plan`, and so are the errors. Nothing is
+        allocated or pinned.
 
         Returns
         -------
         EnginePlan
             The plan, its block hashes, and the tokens that the pool holds already.
         """
+        head, history = _messages(system, "system"), _messages(history, "history")
+        tools = _tools(tools)
         clock = _Clock()
         with clock("count"):
             # Warms the count table, so that the next stage is the choice alone.
-            head = [{"role": "system", "content": system}] if isinstance(system, str) else system
-            head = [] if head is None else list(head) if isinstance(head, (list, tuple)) else [head]
-            requested = chat.count_messages(
-                [*head, *history], self.encoding, template=self.template, tools=tools
-            )
+            try:
+                requested = chat.count_messages(
+                    [*head, *history], self.encoding, template=self.template, tools=tools
+                )
+            except ArgumentError as error:
+                raise ArgumentError(_as_given(str(error), len(head))) from None
         with clock("plan"):
             decided = budget.plan(
                 self.budget,
                 self.encoding,
-                system=system,
+                system=head,
                 tools=tools,
                 retrieval=retrieval,
                 history=history,
                 sections=sections,
                 template=self.template,
-                **options,
+                history_cap=history_cap,
+                cut=cut,
+                grid=grid,
             )
         prefix: tuple[bytes, ...] = ()
         cached = 0
@@ -173,8 +217,10 @@ class ContextEngine:
         CapacityError
             The pool is too small for this prompt, however long one waits.
         ArgumentError
-            The template is a count rule and has no token ids to place.
+            The template is a count rule and has no token ids to place, or the plan is another
+            engine's.
         """
+        self._check_owner(planned)
         ids = planned.token_ids
         before = self.manager.stats().num_evicted
         begin = perf_counter_ns()
@@ -193,7 +239,14 @@ class ContextEngine:
         )
 
     def envelope(self, planned: EnginePlan) -> bytes:
-        """Pack token ids, block hashes and section sizes for the next hop (docs/request.md)."""
+        """Pack token ids, block hashes and section sizes for the next hop (docs/request.md).
+
+        Raises
+        ------
+        ArgumentError
+            The template is a count rule and has no token ids, or the plan is another engine's.
+        """
+        self._check_owner(planned)
         return Envelope(
             fingerprint=self.encoding.fingerprint,
             block_size=self.manager.block_size,
@@ -203,16 +256,56 @@ class ContextEngine:
             block_hashes=planned.prefix,
         ).encode()
 
+    def _check_owner(self, planned: EnginePlan) -> None:
+        if planned.engine is not self:
+            raise ArgumentError(
+                "planned: made by another engine; plan the request with this one, whose encoding, "
+                "blocks and prices it then has"
+            )
 
-@dataclass(frozen=True, slots=True)
+
+def _messages(given: Any, name: str) -> list[Any]:
+    """Return the messages as a list, so that an iterator serves every stage."""
+    if given is None:
+        return []
+    if isinstance(given, str) and name == "system":
+        return [{"role": "system", "content": given}]
+    if isinstance(given, (str, bytes, bytearray)):
+        raise ArgumentError(f"{name}: must be a list of messages, not {type(given).__name__}")
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        return [given]
+    return list(given)
+
+
+def _tools(given: Any) -> list[Mapping[str, Any]] | None:
+    if given is None:
+        return None
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise ArgumentError(f"tools: must be a list of mappings, not {type(given).__name__}")
+    return list(given)
+
+
+def _as_given(complaint: str, num_system: int) -> str:
+    """Name a message by its place in what the caller gave."""
+
+    def place(match: re.Match[str]) -> str:
+        index = int(match[1])
+        return f"system[{index}]" if index < num_system else f"history[{index - num_system}]"
+
+    return _MESSAGE_PATH.sub(place, complaint, count=1)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class EnginePlan:
     """A :class:`~ctxengine.budget.Plan` and what the engine knows about it.
 
-    Every attribute of the plan (``messages``, ``token_ids``, ``sections``, ``used``, ``left``,
-    ``dropped``, ...) is an attribute here too.
+    What the plan says (``messages``, ``token_ids``, ``sections``, ``used``, ...) can be read here
+    too. Two are equal when one engine made them of equal requests and found as much cached.
 
     Attributes
     ----------
+    engine : ContextEngine
+        Whose plan it is: the only one that places it.
     plan : Plan
         What the planner decided.
     prefix : tuple of bytes
@@ -225,15 +318,81 @@ class EnginePlan:
         Name and duration in nanoseconds of what was done, in order.
     """
 
-    engine: ContextEngine = field(repr=False)
+    engine: ContextEngine
     plan: Plan
-    prefix: tuple[bytes, ...] = field(repr=False)
+    prefix: tuple[bytes, ...]
     cached_tokens: int
     requested_tokens: int
-    stages: tuple[tuple[str, int], ...]
+    stages: tuple[tuple[str, int], ...] = field(compare=False)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "plan"), name)
+    @property
+    def messages(self) -> tuple[Any, ...]:
+        """The messages to send."""
+        return self.plan.messages
+
+    @property
+    def tools(self) -> tuple[Any, ...]:
+        """The tools to send."""
+        return self.plan.tools
+
+    @property
+    def token_ids(self) -> npt.NDArray[np.uint32]:
+        """Token ids of the prompt, uint32[used]; ArgumentError for the template ``openai``."""
+        return self.plan.token_ids
+
+    @property
+    def sections(self) -> tuple[SectionUse, ...]:
+        """Tokens per section, in prompt order."""
+        return self.plan.sections
+
+    @property
+    def used(self) -> int:
+        """Tokens of the prompt."""
+        return self.plan.used
+
+    @property
+    def left(self) -> int:
+        """Tokens that neither the prompt nor the reserved output takes."""
+        return self.plan.left
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """What was left out, with the reason."""
+        return self.plan.dropped
+
+    @property
+    def duplicates(self) -> tuple[Duplicate, ...]:
+        """Texts that the plan holds more than once."""
+        return self.plan.duplicates
+
+    @property
+    def summarize_span(self) -> tuple[int, int] | None:
+        """Half-open index range of the history that was cut."""
+        return self.plan.summarize_span
+
+    @property
+    def exact(self) -> bool:
+        """False only for a template that was told to estimate."""
+        return self.plan.exact
+
+    def __repr__(self) -> str:
+        return (
+            f"EnginePlan({self.used:,} tokens of {self.plan.budget.window:,}, "
+            f"{self.cached_tokens:,} cached, {len(self.messages)} messages, "
+            f"{len(self.dropped)} dropped)"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.plan._repr_html_()
+
+    def __rich__(self) -> Any:
+        return self.plan.__rich__()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an EnginePlan belongs to its engine's pool and cannot be pickled; pickle its .plan, "
+            "or send engine.envelope(planned)"
+        )
 
     @property
     def predicted(self) -> Predicted:
@@ -291,6 +450,7 @@ class Sequence(AbstractContextManager["Sequence"]):
         self._manager = manager
         self._computed = cached_tokens
         self._released = False
+        self._lock = Lock()
         self.row = row
         self.num_tokens = num_tokens
         self.cached_tokens = cached_tokens
@@ -302,9 +462,15 @@ class Sequence(AbstractContextManager["Sequence"]):
     @property
     def block_table(self) -> npt.NDArray[np.int32]:
         """Block ids of the row, int32[blocks]; a copy."""
-        columns = -(-self.num_tokens // self._manager.block_size)
-        table: npt.NDArray[np.int32] = self._manager.block_tables[self.row, :columns].copy()
-        return table
+        with self._lock:
+            self._check_held()
+            columns = -(-self.num_tokens // self._manager.block_size)
+            table: npt.NDArray[np.int32] = self._manager.block_tables[self.row, :columns].copy()
+            return table
+
+    def __repr__(self) -> str:
+        state = "released" if self._released else f"row {self.row}"
+        return f"Sequence({state}, {self.num_tokens:,} tokens, {self.cached_tokens:,} cached)"
 
     def compute(self) -> npt.NDArray[np.int64]:
         """Mark the prompt as computed: what a server says after its forward pass.
@@ -315,33 +481,68 @@ class Sequence(AbstractContextManager["Sequence"]):
         -------
         int64[num_tokens - cached_tokens]
             The slots into which the pass writes keys and values.
-        """
-        slots = self._advance(self.num_tokens - self._computed, ())
-        assert slots is not None  # acquire() allocated all of the prompt's blocks
-        return slots
 
-    def extend(self, token_ids: Seq[int]) -> bool:
-        """Append generated tokens; False, and nothing changed, when no block is free for them."""
-        if self._computed < self.num_tokens:
-            raise ArgumentError("compute() the prompt before it is extended")
-        if len(token_ids) and self._advance(len(token_ids), token_ids) is None:
-            return False
-        self.num_tokens += len(token_ids)
-        return True
+        Raises
+        ------
+        ArgumentError
+            The prompt is computed already, or the sequence is released.
+        """
+        with self._lock:
+            self._check_held()
+            if self._computed == self.num_tokens:
+                raise ArgumentError("the prompt is computed already; extend() appends to it")
+            slots = self._advance(self.num_tokens - self._computed, ())
+            assert slots is not None  # acquire() allocated all of the prompt's blocks
+            return slots
+
+    def extend(self, token_ids: Iterable[int]) -> bool:
+        """Append generated tokens; False, and nothing changed, when no block is free for them.
+
+        Raises
+        ------
+        ArgumentError
+            An id is not one, the prompt is not computed, or the sequence is released.
+        CapacityError
+            The row would become longer than the pool's block table is wide.
+        """
+        ids = [_token_id(value, i) for i, value in enumerate(token_ids)]
+        with self._lock:
+            self._check_held()
+            if self._computed < self.num_tokens:
+                raise ArgumentError("compute() the prompt before it is extended")
+            if ids and self._advance(len(ids), ids) is None:
+                return False
+            self.num_tokens += len(ids)
+            return True
 
     def _advance(self, count: int, token_ids: Seq[int]) -> npt.NDArray[np.int64] | None:
         step = self._manager.reserve([self.row], [count])
         if step.oom_row is not None:
             return None
-        self._manager.settle([self.row], [count], token_ids)
+        try:
+            self._manager.settle([self.row], [count], token_ids)
+        except BaseException:
+            self._manager.settle([self.row], [0])  # leaves no reservation open
+            raise
         self._computed += count
         return step.slots
 
     def release(self) -> None:
-        """Let the row go; its published blocks stay in the pool until they are evicted."""
-        if not self._released:
+        """Let the row go; its published blocks stay in the pool until they are evicted.
+
+        Raises
+        ------
+        ArgumentError
+            The sequence is released already: its row may be another request's by now.
+        """
+        with self._lock:
+            self._check_held()
             self._released = True
             self._manager.free([self.row])
+
+    def _check_held(self) -> None:
+        if self._released:
+            raise ArgumentError("the sequence is released")
 
     def __exit__(
         self,
@@ -349,10 +550,23 @@ class Sequence(AbstractContextManager["Sequence"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.release()
+        if not self._released:
+            self.release()
 
 
-@dataclass(frozen=True, slots=True)
+def _token_id(value: Any, index: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentError(
+            f"token_ids[{index}]: must be an integer, not {type(value).__name__}"
+        ) from None
+    if not 0 <= number <= _MAX_TOKEN_ID:
+        raise ArgumentError(f"token_ids[{index}]: must lie between 0 and 2**31 - 1, not {number}")
+    return number
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Envelope:
     """What the next hop needs in place of text; docs/request.md gives the bytes.
 
@@ -378,6 +592,13 @@ class Envelope:
     sections: tuple[tuple[str, int], ...]
     token_ids: tuple[int, ...]
     block_hashes: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Envelope({len(self.token_ids):,} token ids in {len(self.sections)} sections, "
+            f"{len(self.block_hashes):,} hashes of blocks of {self.block_size}, "
+            f"encoding {self.fingerprint})"
+        )
 
     def encode(self) -> bytes:
         """Return the envelope as bytes. O(tokens)."""
@@ -406,25 +627,32 @@ class Envelope:
         return body + hashlib.sha256(body).digest()
 
     @classmethod
-    def decode(cls, data: bytes, *, encoding: Encoding | None = None) -> Envelope:
+    def decode(cls, data: bytes, *, encoding: Encoding | str | None = None) -> Envelope:
         """Read an envelope.
 
         Parameters
         ----------
         data : bytes
             The whole envelope.
-        encoding : Encoding, optional
-            The encoding that the ids must belong to.
+        encoding : Encoding or str, optional
+            The encoding that the ids must belong to, or the name of a shipped one.
 
         Raises
         ------
         LoadError
             Not an envelope, another version, damaged, inconsistent, or of another encoding.
+        ArgumentError
+            The data are not bytes.
 
         Notes
         -----
         O(size); nothing is allocated on the word of a length field before it is checked.
         """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ArgumentError(f"data: must be bytes, not {type(data).__name__}")
+        data = bytes(data)
+        if isinstance(encoding, str):
+            encoding = get_encoding(encoding)
         if len(data) < _HEADER.size + _DIGEST_BYTES or not data.startswith(_MAGIC):
             raise LoadError("envelope: too short, or it does not begin with 'CTXE'")
         body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]

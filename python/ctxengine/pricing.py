@@ -17,6 +17,7 @@ Examples
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,6 +95,12 @@ class PriceTable:
         Pico-units (10**-12) of the currency for one token. ``cached_input`` is the price of a
         prompt token found in the provider's cache, ``cache_write`` that of a prompt token which
         the provider stores there.
+
+    Raises
+    ------
+    ArgumentError
+        A price is not a whole number, or negative. :meth:`from_dict` takes prices as they are
+        published, per million tokens.
     """
 
     currency: str
@@ -101,6 +108,15 @@ class PriceTable:
     cached_input: int
     cache_write: int
     output: int
+
+    def __post_init__(self) -> None:
+        for name in ("input", "cached_input", "cache_write", "output"):
+            price = getattr(self, name)
+            if not isinstance(price, int) or isinstance(price, bool) or price < 0:
+                raise ArgumentError(
+                    f"{name}: must be a whole number of pico-units per token, not {price!r}; "
+                    f"PriceTable.from_dict takes prices per million tokens"
+                )
 
     @classmethod
     def from_dict(cls, table: Mapping[str, object]) -> PriceTable:
@@ -168,16 +184,13 @@ class PriceTable:
         Raises
         ------
         ArgumentError
-            A count is negative, or cached and written tokens are more than the prompt.
+            A count is not a whole number or is negative, or cached and written tokens are more
+            than the prompt.
         """
-        for name, value in (
-            ("prompt_tokens", prompt_tokens),
-            ("cached_tokens", cached_tokens),
-            ("written_tokens", written_tokens),
-            ("output_tokens", output_tokens),
-        ):
-            if value < 0:
-                raise ArgumentError(f"{name} must not be negative, got {value}")
+        prompt_tokens = _token_number("prompt_tokens", prompt_tokens)
+        cached_tokens = _token_number("cached_tokens", cached_tokens)
+        written_tokens = _token_number("written_tokens", written_tokens)
+        output_tokens = _token_number("output_tokens", output_tokens)
         full = prompt_tokens - cached_tokens - written_tokens
         if full < 0:
             raise ArgumentError(
@@ -206,6 +219,16 @@ def _decimal(pico: int, digits: int) -> str:
     unit = PICO // 10**digits
     whole, rest = divmod((abs(pico) + unit // 2) // unit, 10**digits)
     return f"{'-' if pico < 0 else ''}{whole}.{rest:0{digits}d}"
+
+
+def _token_number(name: str, value: object) -> int:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(f"{name} must be a whole number, got {value!r}") from None
+    if number < 0:
+        raise ArgumentError(f"{name} must not be negative, got {number}")
+    return number
 
 
 def _pico_per_token(name: str, value: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import hashlib
+import pickle
 import random
 import struct
 
@@ -159,10 +160,7 @@ def test_a_sequence_grows_and_is_released_once():
     assert len(sequence.block_table) == -(-sequence.num_tokens // 16)
     assert (sequence.block_table >= 0).all()
     sequence.release()
-    free = e.manager.stats()
-    sequence.release()
-    assert e.manager.stats() == free
-    assert free.num_rows == 0
+    assert e.manager.stats().num_rows == 0
 
 
 def test_a_count_rule_can_be_planned_but_not_placed():
@@ -286,3 +284,125 @@ def test_sections_that_do_not_add_up_and_foreign_ids_are_refused(example):
         Envelope.decode(data, encoding=ContextEngine("qwen2", window=10).encoding)
     with pytest.raises(ArgumentError, match="longer than 255"):
         Envelope("0" * 32, 16, "x", (("n" * 256, 0),), (), ()).encode()
+
+
+# --- misuse leaves nothing behind ---
+
+
+def test_a_released_sequence_never_touches_its_row_again():
+    e = make()
+    stale = e.place(e.plan(history=turns(1)))
+    stale.compute()
+    stale.release()
+    with e.place(e.plan(system=SYSTEM, history=turns(2))) as other:
+        assert other.row == stale.row
+        other.compute()
+        before = e.manager.snapshot()
+        for misuse in (
+            lambda: stale.extend([1]),
+            stale.compute,
+            stale.release,
+            lambda: stale.block_table,
+        ):
+            with pytest.raises(ArgumentError, match="the sequence is released"):
+                misuse()
+        assert e.manager.snapshot() == before
+        assert repr(stale).startswith("Sequence(released")
+
+
+@pytest.mark.parametrize("bad", [[7, -1], [2**31], [1.0], ["1"], [7, None]])
+def test_ids_that_are_none_leave_the_pool_as_it_was(bad):
+    e = make()
+    with e.place(e.plan(history=turns(1))) as sequence:
+        sequence.compute()
+        before = e.manager.snapshot()
+        with pytest.raises(ArgumentError, match=rf"token_ids\[{len(bad) - 1}\]"):
+            sequence.extend(bad)
+        assert e.manager.snapshot() == before
+        assert sequence.extend(iter([7, 8]))
+        e.manager.check()
+
+
+def test_a_row_that_cannot_grow_stays_usable():
+    e = make(num_blocks=8, window=128)
+    with e.place(e.plan(history=turns(1))) as sequence:
+        sequence.compute()
+        before = e.manager.snapshot()
+        with pytest.raises(CapacityError):
+            sequence.extend([1] * 1000)
+        assert e.manager.snapshot() == before
+        assert sequence.extend([1])
+
+
+def test_a_prompt_is_computed_once():
+    with (e := make()).place(e.plan(history=turns(1))) as sequence:
+        sequence.compute()
+        with pytest.raises(ArgumentError, match="computed already"):
+            sequence.compute()
+
+
+def test_iterators_and_single_messages_are_read_once():
+    e = make()
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    lists = e.plan(system=SYSTEM, tools=tools, history=turns(2), retrieval=[("text", 0.5)])
+    iterators = e.plan(
+        system=iter([{"role": "system", "content": SYSTEM}]),
+        tools=iter(tools),
+        history=iter(turns(2)),
+        retrieval=iter([("text", 0.5)]),
+    )
+    assert iterators == lists
+    assert iterators.requested_tokens == lists.requested_tokens
+    assert e.plan(history=turns(0)[0]) == e.plan(history=turns(0))
+    for wrong in ({"tools": tools[0]}, {"tools": "f"}, {"history": "Hello"}, {"tools": 3}):
+        with pytest.raises(ArgumentError, match=r"^(tools|history): must be a list"):
+            e.plan(**({"history": turns(0)} | wrong))
+
+
+def test_a_complaint_names_the_message_as_it_was_given():
+    e = ContextEngine("o200k_base", window=500)
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    history = [*turns(1), {"role": "assistant", "content": None, "tool_calls": [call]}]
+    with pytest.raises(ArgumentError, match=r"^history\[3\]"):
+        e.plan(system=SYSTEM, history=[*history, *turns(0)])
+    with pytest.raises(TypeError, match="messages"):
+        e.plan(messages=history)
+
+
+def test_another_engines_plan_is_refused():
+    e, other = make(), make(block_size=32)
+    planned = other.plan(history=turns(1))
+    before = e.manager.snapshot()
+    with pytest.raises(ArgumentError, match="another engine"):
+        e.place(planned)
+    with pytest.raises(ArgumentError, match="another engine"):
+        e.envelope(planned)
+    assert e.manager.snapshot() == before
+
+
+def test_window_sizes_at_both_ends():
+    assert ContextEngine("qwen3", window=0).manager.num_blocks == 1
+    for huge in (100_000_000, 2**63 - 1):
+        with pytest.raises(ArgumentError, match=r"^window: .*num_blocks"):
+            ContextEngine("qwen3", window=huge)
+        assert ContextEngine("qwen3", window=huge, num_blocks=1).plan(history=turns(1)).used
+    wide = ContextEngine("qwen3", window=2**24)
+    assert wide.manager.max_rows * wide.manager.max_row_blocks <= 2**24
+
+
+def test_plans_are_compared_shown_and_not_pickled():
+    e = make(window=Budget(300, 50))
+    planned = e.plan(system=SYSTEM, history=turns(20))
+    assert planned == e.plan(system=SYSTEM, history=turns(20))
+    assert planned != e.plan(system=SYSTEM, history=turns(19))
+    assert repr(planned) == (
+        f"EnginePlan({planned.used} tokens of 300, 0 cached, {len(planned.messages)} messages, "
+        f"{len(planned.dropped)} dropped)"
+    )
+    assert repr(e) == "ContextEngine('qwen3', window=300, template='qwen3', 19 blocks of 16)"
+    with pytest.raises(TypeError, match=r"pickle its \.plan"):
+        pickle.dumps(planned)
+    envelope = Envelope.decode(e.envelope(planned), encoding="qwen3")
+    assert len(repr(envelope)) < 200
+    with pytest.raises(ArgumentError, match="data: must be bytes, not str"):
+        Envelope.decode("x")

@@ -176,3 +176,15 @@ def test_costs_add_up_within_one_currency():
 )
 def test_only_what_is_shown_is_rounded(pico, digits, shown):
     assert format_amount(pico, "USD", digits) == shown
+
+
+@pytest.mark.parametrize("wrong", [0.15, -1, "1", None, True])
+def test_prices_are_whole_numbers(wrong):
+    with pytest.raises(ArgumentError, match=r"^cached_input: .*from_dict"):
+        PriceTable("USD", 1, wrong, 1, 1)
+
+
+@pytest.mark.parametrize("wrong", [1.0, float("nan"), "1", None])
+def test_counts_are_whole_numbers(wrong):
+    with pytest.raises(ArgumentError, match=r"^output_tokens must be a whole number"):
+        PriceTable("USD", 1, 1, 1, 1).cost(1, output_tokens=wrong)
