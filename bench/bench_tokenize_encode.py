@@ -58,10 +58,12 @@ def test_encode_messages(benchmark, library):
 @pytest.mark.parametrize("case", ["english", *corpora.worst_cases()])
 @pytest.mark.parametrize("name", NAMES)
 def test_worst_cases(benchmark, name, case):
-    """No megabyte may take much longer than a megabyte of prose, in the same group."""
+    """No megabyte may take ten times as long as a megabyte of prose, in the same group."""
     text = corpora.english() if case == "english" else corpora.worst_cases()[case]
-    encoding = ctxengine.get_encoding(name)
+    encoding, ours, theirs = encodings(name, "ctxengine")
+    if not text.isspace() and not text.startswith(" "):  # a million blanks make tiktoken panic
+        assert ours.encode_ordinary(text) == theirs.encode_ordinary(text)
     assert encoding.decode(encoding.encode_ordinary(text)) == text
     benchmark.group = f"worst cases {name}"
     benchmark.extra_info["size_bytes"] = len(text.encode())
-    benchmark.pedantic(encoding.encode_to_numpy, (text,), rounds=3)
+    benchmark.pedantic(encoding.encode_to_numpy, (text,), rounds=5)

@@ -1,4 +1,7 @@
-"""After the run: the machine, and for each group how many times faster than each rival we are."""
+"""After the run: the machine, and for each group the medians as multiples of our own.
+
+In the groups of worst cases the multiples are of plain English.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import platform
 from collections import defaultdict
 from pathlib import Path
 
+from corpora import worst_cases
+
 # How the benches name what they measure: the parameter of a test that has one of these values.
 OURS = ("ctxengine", "ctxengine, numpy", "ctxengine, list")
-LABELS = {*OURS, "jinja2 + tiktoken", "python", "tiktoken"}
+LABELS = {*OURS, "english", *worst_cases(), "jinja2 + tiktoken", "python", "tiktoken"}
 
 
 def _cpu_model() -> str:
@@ -26,18 +31,22 @@ def pytest_terminal_summary(terminalreporter, config):
     groups = defaultdict(dict)
     for bench in session.benchmarks:
         if bench.group and bench.stats.rounds:
-            label = next((str(v) for v in (bench.params or {}).values() if str(v) in LABELS), "")
+            params = {key: str(value) for key, value in (bench.params or {}).items()}
+            labels = (params.get(key, "") for key in ("library", "name", "case"))
+            label = next((label for label in labels if label in LABELS), "")
             groups[bench.group][label or bench.name] = bench.stats.median
-    terminalreporter.section("ratios of medians, ctxengine against each rival")
+    terminalreporter.section("medians, as multiples of the first")
     terminalreporter.line(
         f"{_cpu_model()}; {platform.system()} {platform.release()}; "
         f"Python {platform.python_version()}"
     )
     for group, medians in sorted(groups.items()):
-        ours = next((median for label, median in medians.items() if label in OURS), None)
-        if ours is None or len(medians) == 1:
+        base = next((label for label in medians if label in OURS), "english")
+        if base not in medians or len(medians) == 1:
             continue
         ratios = ", ".join(
-            f"{median / ours:.1f}x {label}" for label, median in medians.items() if median != ours
+            f"{median / medians[base]:.1f}x {label}"
+            for label, median in medians.items()
+            if label != base
         )
-        terminalreporter.line(f"{group}: {ours * 1e3:.3f} ms, {ratios}")
+        terminalreporter.line(f"{group}: {base} {medians[base] * 1e3:.3f} ms, {ratios}")

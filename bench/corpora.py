@@ -5,6 +5,8 @@ Set CTXENGINE_BENCH_TEXT to a file to measure with a text of your own instead of
 
 from __future__ import annotations
 
+import ast
+import functools
 import os
 import pydoc_data.topics
 import random
@@ -14,19 +16,27 @@ from pathlib import Path
 SIZE_CHARS = 1_000_000
 
 
+def _stdlib() -> list[str]:
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    return [path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.py"))]
+
+
+@functools.cache
 def english() -> str:
-    """Return prose of the Python language reference (or the file that the environment names)."""
+    """Return prose: the Python language reference, then docstrings of the standard library."""
     own = os.environ.get("CTXENGINE_BENCH_TEXT")
     if own:
         return Path(own).read_text(encoding="utf-8")
-    return "\n".join(pydoc_data.topics.topics.values())[:SIZE_CHARS]
+    topics = "\n".join(pydoc_data.topics.topics.values())
+    nodes = (node for text in _stdlib() for node in ast.walk(ast.parse(text)))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docs = (ast.get_docstring(node) for node in nodes if isinstance(node, kinds))
+    return "\n".join([topics, *filter(None, docs)])[:SIZE_CHARS]
 
 
 def code() -> str:
     """Return source code of the Python standard library."""
-    folder = Path(sysconfig.get_paths()["stdlib"])
-    texts = (path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.py")))
-    return "".join(texts)[:SIZE_CHARS]
+    return "".join(_stdlib())[:SIZE_CHARS]
 
 
 def chat_messages(num_messages: int = 2000) -> list[str]:
