@@ -187,6 +187,11 @@ def check_plan(budget: Any, template: Any, encoding: Any, request: Any) -> None:
     except BudgetExceeded as error:
         numbers = (error.needed_tokens, error.available_tokens)
         made = None
+    except ArgumentError as error:
+        least = max(s.min_tokens for s in request["sections"] if s.name == "history")
+        assert least > budget.window - budget.reserve_output
+        assert "sections['history'].min_tokens" in str(error)
+        return
     if made is None:
         assert numbers[0] > numbers[1] == budget.window - budget.reserve_output
         assert request == before
@@ -223,6 +228,15 @@ def check_plan(budget: Any, template: Any, encoding: Any, request: Any) -> None:
     for i, (message, original) in enumerate(zip(messages, expected, strict=True)):
         if i >= len(head) and i != last_user:
             assert message is original
+
+    # A conversation that fits whole and shares its room with nothing is kept whole.
+    sections = request["sections"] or ()
+    whole = count_messages([*head, *history[lead:]], encoding, template=template,
+                           tools=request["tools"])  # fmt: skip
+    if whole <= available and not (
+        retrieval or any(s.items or (s.name == "history" and s.max_tokens) for s in sections)
+    ):
+        assert made.dropped == ()
 
     # Every tool result has its call.
     open_calls = set()
@@ -316,6 +330,80 @@ def test_grid_cut_never_moves_back_and_seldom_moves(qwen3: Any) -> None:
     assert starts[-1] > 0
     tokens = count_messages(full, qwen3)
     assert len(set(starts)) <= tokens / (cap * 0.25) + 1
+
+
+@SETTINGS
+@given(histories(), st.integers(20, 600), st.sampled_from([0.1, 0.25, 1.0]))
+def test_the_default_cut_never_moves_back(history: Any, window: Any, grid: Any) -> None:
+    qwen3 = get_encoding("qwen3")
+    for message in history:
+        message.pop("reasoning_content", None)  # a prompt without it only grows
+    starts = [i for i, m in enumerate(history) if m["role"] == "user"]
+    cuts = []
+    for start in starts:
+        try:
+            made = plan(window, qwen3, history=history[: start + 1], grid=grid)
+        except BudgetExceeded:
+            continue
+        fixed = sum(s.tokens for s in made.sections if s.name != "history")
+        if fixed <= window // 4 or made.summarize_span is None:  # the cap has its room
+            cuts.append(made.summarize_span[1] if made.summarize_span else 0)
+    assert cuts == sorted(cuts)
+
+
+def turns_of(qwen3: Any, num_turns: Any, tokens: Any) -> Any:
+    """Turns of one user message, each of the same number of tokens."""
+    message = {"role": "user", "content": ""}
+    frame = count_messages([message, message], qwen3) - count_messages([message], qwen3)
+    return [{"role": "user", "content": " a" * (tokens - frame)} for _ in range(num_turns)]
+
+
+def test_what_fits_exactly_is_kept_whole_until_it_does_not(qwen3: Any) -> None:
+    history = turns_of(qwen3, 20, 50)
+    window = count_messages(history, qwen3)
+    assert plan(window, qwen3, history=history).dropped == ()
+    assert plan(window, qwen3, history=history).note is None
+    # One turn more: 1,000 tokens before the last turn, the cap 3/4 of the window, a step 1/4 of it.
+    made = plan(window, qwen3, history=[*history, history[0]])
+    cap = window - window // 4
+    assert made.summarize_span == (0, len(made.dropped))
+    assert 1000 - 50 * len(made.dropped) <= cap
+    reason = (
+        f"older than the stable cut at history[{len(made.dropped)}] (default history cap {cap} of "
+        f"{window:,} tokens; cut='tight' keeps more)"
+    )
+    assert {d.reason for d in made.dropped} == {reason}
+    assert made.left >= 50
+    assert made.note == (
+        f"{len(made.dropped)} messages of the history are left out although {made.left} tokens are "
+        f"free: {reason}"
+    )
+    assert made.note in repr(made)
+    assert made.to_dict()["note"] == made.note
+    assert "left out although" in made._repr_html_()
+    # A text beside the conversation brings the cap back; an explicit cap always holds.
+    assert plan(window + 100, qwen3, history=history, retrieval=["x"]).dropped
+    capped = plan(window, qwen3, history=history, history_cap=500)
+    assert capped.dropped[0].reason.endswith("(history cap 500 tokens)")
+    tight = plan(window - 1, qwen3, history=history, cut="tight")
+    assert tight.dropped[0].reason == "older than the cut at history[1] (no room for more of it)"
+    assert tight.note is None
+
+
+def test_min_tokens_of_the_history_raise_the_default_cap(qwen3: Any) -> None:
+    history = turns_of(qwen3, 40, 50)
+    assert count_messages(history, qwen3) > 1900
+
+    def older(**options: Any) -> Any:
+        made = plan(1600, qwen3, history=history, **options)
+        return next(s.tokens for s in made.sections if s.name == "history")
+
+    assert older(grid=0.01) <= 1200
+    assert 1500 - 50 <= older(grid=0.01, sections=[Section("history", min_tokens=1500)]) <= 1500
+    with pytest.raises(ArgumentError, match="min_tokens: 1601 is larger than the window without"):
+        older(sections=[Section("history", min_tokens=1601)])
+    with pytest.raises(ArgumentError, match="min_tokens: 800 is larger than history_cap 700"):
+        older(sections=[Section("history", min_tokens=800)], history_cap=700)
 
 
 def test_grid_cut_does_not_depend_on_the_other_sections(qwen3: Any) -> None:
@@ -464,6 +552,17 @@ def test_a_wrapped_tool_result_does_not_begin_a_turn(qwen3: Any) -> None:
     assert made.messages[-3:] == tuple(turn)
 
 
+def test_only_the_templates_that_wrap_tool_results_so_read_them_so(qwen3: Any) -> None:
+    wrapped = {"role": "user", "content": "<tool_response>\n4\n</tool_response>"}
+    turn = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "f()"}, wrapped]
+    for template, kept in (("qwen3-instruct-2507", 3), ("qwen2", 1), ("chatml", 1)):
+        made = plan(Budget(2000), qwen3, history=turn, template=template, history_cap=0)
+        assert made.messages == tuple(turn[-kept:])
+    # The first message of a user begins a turn whatever it says, and so can carry texts.
+    (carrier,) = plan(200, qwen3, history=[wrapped], retrieval=["x"]).messages
+    assert carrier["content"].endswith("</retrieval>\n\n" + wrapped["content"])
+
+
 # --- duplicates, prediction, display ---
 
 
@@ -603,6 +702,13 @@ USER = {"role": "user", "content": "x"}
             "retrieval: its texts stand in the last user",
         ),
         ({"history": "hi"}, "history: must be a list"),
+        ({"retrieval": "abc"}, "retrieval: must be a list of Item, .* not str"),
+        ({"retrieval": b"abc"}, "retrieval: must be a list of Item, .* not bytes"),
+        ({"retrieval": {"a": 1}}, "retrieval: must be a list of Item, .* not dict"),
+        ({"retrieval": 3}, "retrieval: must be a list of Item, .* not int"),
+        ({"sections": [Section("memory", "abc")]}, r"items: must be a list of Item, .* not str"),
+        ({"retrieval": [("a", "0.5")]}, r"retrieval\[0\].utility: must be a number, not '0.5'"),
+        ({"grid": "0.5"}, "grid: must be a number"),
         ({"history": [USER, {"role": "judge", "content": "x"}]}, r"history\[1\].role: unknown"),
         ({"history": [USER, {"role": "developer", "content": "x"}]}, r"history\[1\].role: templ"),
         ({"system": {"role": "system"}}, r"system\[0\].content: missing"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ctxengine import _core, chat
 from ctxengine.budget.prompt import Prompt, split_sections
 from ctxengine.budget.request import (
+    Bounds,
     Budget,
     Item,
     Section,
@@ -60,6 +61,30 @@ def _as_list(messages: Any, name: str) -> list[Any]:
     return list(messages)
 
 
+def _history_bounds(
+    section: Section, history_cap: int | None, available: int, cut: str
+) -> tuple[Bounds, bool]:
+    """Return the history's bounds, and whether they hold the default cap."""
+    bounds = section_bounds(section, 1)
+    least = "sections['history'].min_tokens"
+    if bounds.min_tokens > available:
+        raise ArgumentError(
+            f"{least}: {bounds.min_tokens} is larger than the window without the reserved output, "
+            f"{available}"
+        )
+    if history_cap is not None:
+        if section.max_tokens is not None:
+            raise ArgumentError("history_cap: max_tokens of the section 'history' says it already")
+        cap = token_number(history_cap, "history_cap")
+        if bounds.min_tokens > cap:
+            raise ArgumentError(f"{least}: {bounds.min_tokens} is larger than history_cap {cap}")
+        return bounds._replace(max_tokens=cap), False
+    if section.max_tokens is None and cut == "grid":
+        cap = max(available - available // 4, bounds.min_tokens)
+        return bounds._replace(max_tokens=cap), True
+    return bounds, False
+
+
 def plan(
     budget: Budget | int,
     encoding: Encoding,
@@ -108,15 +133,17 @@ def plan(
         By default the template of the encoding's models.
     history_cap : int, optional
         Tokens that the turns before the last one may take; the same as `max_tokens` of the section
-        ``"history"``. By default three quarters of the window without the reserved output for a
-        grid cut, no cap for a tight one.
+        ``"history"``. By default no cap for a tight cut; for a grid cut three quarters of the
+        window without the reserved output, or the section's `min_tokens` if that is more, once the
+        whole conversation no longer fits or there are item texts to fit beside it.
     cut : {"grid", "tight"}
         ``"grid"`` cuts the history at the first multiple of ``grid * history_cap`` tokens from
         its beginning, moved up to a turn boundary, that leaves no more than the cap. The cut
         depends on the conversation and the cap alone as long as what must be kept leaves the cap
         its room: it is the same in every process, never moves backwards as turns are appended,
-        and a prefix cache keeps what stands before it. ``"tight"`` keeps as many turns as fit,
-        and moves with every turn.
+        and a prefix cache keeps what stands before it. (Where a template stops showing an answer's
+        reasoning, a prompt can shrink, and a conversation that is over the window because of it may
+        fit whole again.) ``"tight"`` keeps as many turns as fit, and moves with every turn.
     grid : float
         Step of the grid as a fraction of the cap, above 0 and at most 1.
     cached_tokens : int
@@ -172,17 +199,8 @@ def plan(
         raise ArgumentError(f"grid: must lie above 0 and be at most 1, not {grid}")
 
     history_section, item_sections = split_sections(sections, retrieval)
-    bounds = section_bounds(history_section, 1)
-    if history_cap is not None:
-        if history_section.max_tokens is not None:
-            raise ArgumentError("history_cap: max_tokens of the section 'history' says it already")
-        cap = token_number(history_cap, "history_cap")
-        bounds = bounds._replace(min_tokens=min(bounds.min_tokens, cap), max_tokens=cap)
-    elif history_section.max_tokens is None and cut == "grid":
-        cap = available - available // 4
-        bounds = bounds._replace(min_tokens=min(bounds.min_tokens, cap), max_tokens=cap)
-    cap = bounds.max_tokens
-    grid_step = max(1, int(cap * grid)) if cut == "grid" else 0
+    bounds, has_default_cap = _history_bounds(history_section, history_cap, available, cut)
+    grid_step = max(1, int(bounds.max_tokens * grid)) if cut == "grid" else 0
 
     tools_list = list(tools) if tools is not None else []
     prompt = Prompt(
@@ -210,6 +228,14 @@ def plan(
         section.overhead for section, pins in zip(item_sections, pinned, strict=True) if not pins
     )
     room = max(0, available - fixed - overhead)
+    # A conversation that fits whole is kept whole. The cut still never moves back: appended turns
+    # only add tokens, so what does not fit whole never fits whole again.
+    if (
+        has_default_cap
+        and not item_sections
+        and prompt.count(prompt.native_messages(0, []))[2] <= available
+    ):
+        bounds = bounds._replace(max_tokens=available)
     requests = [section.request() for section in item_sections]
     while True:
         first_kept, taken = _core.decide_plan(room, prompt.turn_tokens, bounds, grid_step, requests)
@@ -225,16 +251,28 @@ def plan(
         # Tokens that merge across a border made the whole larger than its parts.
         room = max(0, room - (used - available))
 
-    dropped = [
-        Dropped(
-            "history",
-            i,
-            prompt.history[i],
-            prompt.message_tokens[i],
-            f"older than the cut at history[{prompt.turn_starts[first_kept]}]",
+    start = prompt.turn_starts[first_kept]
+    at_cap = _core.history_cut(prompt.turn_tokens, bounds.max_tokens, grid_step)[0]
+    if at_cap != first_kept:
+        why = "no room for more of it"
+    elif has_default_cap:
+        why = (
+            f"default history cap {bounds.max_tokens:,} of {available:,} tokens; cut='tight' keeps "
+            "more"
         )
-        for i in range(prompt.lead, prompt.turn_starts[first_kept])
+    else:
+        why = f"history cap {bounds.max_tokens:,} tokens"
+    reason = f"older than the {'stable ' if cut == 'grid' else ''}cut at history[{start}] ({why})"
+    dropped = [
+        Dropped("history", i, prompt.history[i], prompt.message_tokens[i], reason)
+        for i in range(prompt.lead, start)
     ]
+    note = None
+    if first_kept > 0 and prompt.turn_tokens[first_kept - 1] <= available - used:
+        note = (
+            f"{start - prompt.lead} messages of the history are left out although "
+            f"{available - used:,} tokens are free: {reason}"
+        )
     for section, indices in zip(item_sections, kept, strict=True):
         chosen = set(indices)
         dropped += [
@@ -251,7 +289,8 @@ def plan(
         left=available - used,
         dropped=tuple(dropped),
         duplicates=_duplicates(prompt, first_kept, kept),
-        summarize_span=((prompt.lead, prompt.turn_starts[first_kept]) if first_kept > 0 else None),
+        summarize_span=(prompt.lead, start) if first_kept > 0 else None,
+        note=note,
         predicted=Predicted(min(cached, used), used - min(cached, used)),
         exact=prompt.template.exact,
         template=prompt.template,

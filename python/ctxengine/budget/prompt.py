@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ctxengine import _core, chat
-from ctxengine.budget.request import Bounds, Section, check_item, section_bounds
+from ctxengine.budget.request import Bounds, Section, check_item, item_list, section_bounds
 from ctxengine.budget.result import SectionUse, share
 from ctxengine.chat import _convert_messages, _Converted, _field
 from ctxengine.errors import ArgumentError
@@ -24,10 +24,10 @@ _KEPT_SECTIONS = frozenset(("system", "tools", "turn", "template"))
 class ItemSection:
     """The texts of one section: what is pinned, what each costs, how the chosen are written."""
 
-    def __init__(self, section: Section, items: Iterable[Any], path: str) -> None:
+    def __init__(self, section: Section, items: list[Any], path: str) -> None:
         self.name = section.name
         self.bounds = section_bounds(section, 0)
-        self.sources = list(items)
+        self.sources = items
         self.items = [check_item(source, f"{path}[{i}]") for i, source in enumerate(self.sources)]
         groups = {item.group for item in self.items if item.pinned and item.group is not None}
         self.pinned = [item.pinned or item.group in groups for item in self.items]
@@ -80,7 +80,7 @@ def split_sections(
     sections: Sequence[Section] | None, retrieval: Iterable[Any]
 ) -> tuple[Section, list[ItemSection]]:
     """Return the history's section and the item sections in prompt order, all checked."""
-    retrieval = list(retrieval)
+    retrieval = item_list(retrieval, "retrieval")
     history = Section("history")
     found: list[ItemSection] = []
     names = set()
@@ -97,26 +97,38 @@ def split_sections(
         if name in names:
             raise ArgumentError(f"sections[{i}].name: {name!r} occurs twice")
         names.add(name)
+        items = item_list(section.items, f"sections[{i}].items")
         if name == "history":
-            if section.items:
+            if items:
                 raise ArgumentError(f"sections[{i}].items: the history has no items")
             history = section
         elif name == "retrieval":
-            if section.items and retrieval:
+            if items and retrieval:
                 raise ArgumentError(f"sections[{i}].items: retrieval is given twice")
-            found.insert(0, ItemSection(section, section.items or retrieval, "retrieval"))
+            found.insert(0, ItemSection(section, items or retrieval, "retrieval"))
         else:
-            found.append(ItemSection(section, section.items, f"sections[{i}].items"))
+            found.append(ItemSection(section, items, f"sections[{i}].items"))
     if "retrieval" not in names:
         found.insert(0, ItemSection(Section("retrieval"), retrieval, "retrieval"))
     return history, [section for section in found if section.items]
 
 
-def _is_turn_start(message: _Converted) -> bool:
-    # A user message that only wraps a tool's result continues its turn (rule of Qwen3's template).
-    content = message[1]
-    wrapped = content.startswith("<tool_response>") and content.endswith("</tool_response>")
-    return message[0] == "user" and not wrapped
+def _user_turn_starts(
+    converted: Sequence[_Converted], first: int, wraps_tool_results: bool
+) -> list[int]:
+    """Return the indices from `first` on of the user messages that begin a turn."""
+    starts: list[int] = []
+    for i, (role, content, *_) in enumerate(converted):
+        # Under Qwen3's template a user message that only wraps a tool's result continues its turn.
+        continues = (
+            wraps_tool_results
+            and len(starts) > 0
+            and content.startswith("<tool_response>")
+            and content.endswith("</tool_response>")
+        )
+        if i >= first and role == "user" and not continues:
+            starts.append(i)
+    return starts
 
 
 def _check_tool_results(history: Sequence[Any], converted: Sequence[_Converted]) -> None:
@@ -182,15 +194,13 @@ class Prompt:
         self.head = [*system, *history[: self.lead]]
         self.native_head = [*converted_system, *converted[: self.lead]]
         self.native_history = converted
-        starts = [i for i in range(self.lead, len(converted)) if _is_turn_start(converted[i])]
+        starts = _user_turn_starts(converted, self.lead, template._native.wraps_tool_results)
+        self.carries_items = bool(starts)
         if self.lead < len(converted) and (not starts or starts[0] != self.lead):
             starts.insert(0, self.lead)
         # turn_starts[k] is where turn k begins; the last one is kept, those before it are optional.
         self.last_start = starts.pop() if starts else len(converted)
         self.turn_starts = [*starts, self.last_start]
-        self.carries_items = self.last_start < len(converted) and _is_turn_start(
-            converted[self.last_start]
-        )
         if item_sections and not self.carries_items:
             raise ArgumentError(
                 f"{item_sections[0].name}: its texts stand in the last user message, and the "

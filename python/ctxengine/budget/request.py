@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,7 +65,9 @@ class Section:
     items : sequence of Item, str or (str, float)
         The section's texts; not for ``"history"``.
     min_tokens : int
-        Granted before anything is shared by weight.
+        Granted before anything is shared by weight. For the history also the least that its
+        default cap can be, and an error when larger than its cap or than the window without the
+        reserved output.
     max_tokens : int, optional
         Never exceeded by what is not pinned.
     weight : float
@@ -98,6 +100,8 @@ def token_number(value: Any, name: str, *, at_least: int = 0) -> int:
 def real_number(value: Any, name: str) -> float:
     """Return `value` as a finite float, or raise with its name."""
     try:
+        if isinstance(value, (str, bytes, bytearray)):
+            raise TypeError  # which float() would parse
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ArgumentError(f"{name}: must be a number, not {value!r}") from None
@@ -131,6 +135,15 @@ def section_bounds(section: Section, default_priority: int) -> Bounds:
     if not isinstance(priority, int) or abs(priority) > _INT64_MAX:
         raise ArgumentError(f"{path}.priority: must be an integer of 64 bits, not {priority!r}")
     return Bounds(low, high, weight, priority)
+
+
+def item_list(items: Any, path: str) -> list[Any]:
+    """Return what the caller gave for several texts as a list, or raise: one text is no list."""
+    if isinstance(items, (str, bytes, bytearray, Mapping)) or not isinstance(items, Iterable):
+        raise ArgumentError(
+            f"{path}: must be a list of Item, str or (str, float), not {type(items).__name__}"
+        )
+    return list(items)
 
 
 def check_item(source: Any, path: str) -> Item:

@@ -85,6 +85,8 @@ class Plan:
         Texts of 16 tokens or more that the plan holds more than once.
     summarize_span : tuple of int, optional
         Half-open index range of `history` that was cut: what a summary would have to replace.
+    note : str, optional
+        Said when history was cut although the next older turn would have had room, and why.
     predicted : Predicted
         From `cached_tokens`.
     exact : bool
@@ -102,6 +104,7 @@ class Plan:
     dropped: tuple[Dropped, ...]
     duplicates: tuple[Duplicate, ...]
     summarize_span: tuple[int, int] | None
+    note: str | None
     predicted: Predicted
     exact: bool
     template: Template
@@ -148,6 +151,7 @@ class Plan:
                 for duplicate in self.duplicates
             ],
             "summarize_span": None if self.summarize_span is None else list(self.summarize_span),
+            "note": self.note,
             "predicted": self.predicted._asdict(),
         }
 
@@ -162,9 +166,16 @@ class Plan:
 
     def _title(self) -> str:
         kind = "tokens" if self.exact else "tokens (estimated)"
+        num_messages = sum(d.section == "history" for d in self.dropped)
+        num_texts = len(self.dropped) - num_messages
+        left_out = [
+            f"{n} {noun}{'s' * (n != 1)}"
+            for n, noun in ((num_messages, "message"), (num_texts, "chunk"))
+            if n
+        ]
         return (
             f"Plan: {self.used:,} of {self.budget.window:,} {kind}, "
-            f"{len(self.messages)} messages, {len(self.dropped)} dropped"
+            f"{len(self.messages)} messages; left out: {' and '.join(left_out) or 'nothing'}"
         )
 
     def __repr__(self) -> str:
@@ -178,13 +189,17 @@ class Plan:
                 f"  {row.name:<{name_width}}  {row.tokens:>{number_width},}  "
                 f"{row.share:>6.1%}  {bar}".rstrip()
             )
+        if self.note is not None:
+            lines.append(f"  Note: {self.note}")
         return "\n".join(lines)
 
     def __rich__(self) -> Any:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        table = Table(title=self._title(), title_justify="left")
+        table = Table(
+            title=self._title(), title_justify="left", caption=self.note, caption_justify="left"
+        )
         table.add_column("section")
         table.add_column("tokens", justify="right")
         table.add_column("share", justify="right")
@@ -205,7 +220,8 @@ class Plan:
             f"height:0.8em;width:{row.share * 20:.2f}em'></div></td></tr>"
             for row in self._rows()
         )
+        note = "" if self.note is None else f"<p>{html.escape(self.note)}</p>"
         return (
             f"<table><caption>{html.escape(self._title())}</caption><tr><th>section</th>"
-            f"<th>tokens</th><th>share</th><th></th></tr>{rows}</table>"
+            f"<th>tokens</th><th>share</th><th></th></tr>{rows}</table>{note}"
         )

@@ -192,6 +192,9 @@ void RegisterChat(py::module_& module) {
            py::arg("name"), py::arg("enable_thinking"), py::arg("estimate_tools"), py::pos_only())
       .def_property_readonly("is_rendering",
                              [](const ChatTemplate& self) { return self.family->is_rendering; })
+      .def_property_readonly(
+          "wraps_tool_results",
+          [](const ChatTemplate& self) { return self.family->wraps_tool_results; })
       .def(
           "validate",
           [](const ChatTemplate& self, const py::list& converted, const std::string& path) {

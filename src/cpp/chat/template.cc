@@ -29,17 +29,18 @@ constexpr std::array<Role, 4> kHarmonyRoles = {Role::kSystem, Role::kDeveloper, 
 constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
                                            Role::kAssistant, Role::kTool};
 
-// name, is_rendering, control_tokens, roles, takes_tools, takes_reasoning, needs_first_message
+// name, is_rendering, control_tokens, roles, takes_tools, takes_reasoning, needs_first_message,
+// wraps_tool_results
 constexpr std::array<Template, 7> kTemplates = {{
-    {"chatml", true, kChatmlTokens, kPlainRoles, false, true, false, RenderChatml},
-    {"qwen2", true, kQwen2Tokens, kQwenRoles, true, true, true, RenderQwen2},
-    {"qwen3", true, kQwen3Tokens, kQwenRoles, true, true, true, RenderQwen3},
-    {"qwen3-instruct-2507", true, kQwen3Tokens, kQwenRoles, true, true, true,
+    {"chatml", true, kChatmlTokens, kPlainRoles, false, true, false, false, RenderChatml},
+    {"qwen2", true, kQwen2Tokens, kQwenRoles, true, true, true, false, RenderQwen2},
+    {"qwen3", true, kQwen3Tokens, kQwenRoles, true, true, true, true, RenderQwen3},
+    {"qwen3-instruct-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true,
      RenderQwen3Instruct2507},
-    {"qwen3-thinking-2507", true, kQwen3Tokens, kQwenRoles, true, true, true,
+    {"qwen3-thinking-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true,
      RenderQwen3Thinking2507},
-    {"harmony", true, kHarmonyTokens, kHarmonyRoles, false, false, false, RenderHarmony},
-    {"openai", false, {}, kAllRoles, true, false, false, CountOpenai},
+    {"harmony", true, kHarmonyTokens, kHarmonyRoles, false, false, false, false, RenderHarmony},
+    {"openai", false, {}, kAllRoles, true, false, false, false, CountOpenai},
 }};
 
 // The count rule of "openai" is published for plain messages only.

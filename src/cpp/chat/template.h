@@ -64,6 +64,8 @@ struct Template {
   bool takes_tools;
   bool takes_reasoning;      ///< false: a message with separate reasoning is an error
   bool needs_first_message;  ///< the family's template fails on an empty list
+  /// A user message that only wraps a tool's result (IsWrappedToolResponse) continues its turn.
+  bool wraps_tool_results;
   void (*render)(const Conversation&, const TemplateOptions&, Rendered&);
 };
 
@@ -86,7 +88,7 @@ void ValidateRequest(const Template& family, const TemplateOptions& options,
 void ValidateEncoding(const Template& family, const tokenize::Encoding& encoding);
 
 /// Whether a user message only wraps a tool's result, and so continues the turn it stands in
-/// (the rule of the Qwen3 template).
+/// (the rule of the Qwen3 templates).
 bool IsWrappedToolResponse(const Message& message) noexcept;
 
 // The renderers, one source file each.
