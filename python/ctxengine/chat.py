@@ -217,7 +217,15 @@ def _convert_message(message: Any, path: str) -> _Converted:
     content = _field(message, "content")
     if content is None:
         if role != "assistant" or not (calls or reasoning):
-            raise ArgumentError(f"{path}.content: missing")
+            has_field = (
+                "content" in message
+                if isinstance(message, Mapping)
+                else hasattr(message, "content")
+            )
+            why = "is null" if has_field else "missing"
+            if role == "assistant":
+                why += ", and there are no tool_calls"
+            raise ArgumentError(f"{path}.content: {why}")
         content = ""
     elif isinstance(content, Sequence) and not isinstance(content, (str, bytes, bytearray)):
         parts = [_part_text(part, f"{path}.content[{k}]") for k, part in enumerate(content)]
@@ -312,7 +320,9 @@ class Template:
         return _core.chat_template_names()
 
     @classmethod
-    def for_model(cls, model: str) -> Template:
+    def for_model(
+        cls, model: str, *, enable_thinking: bool = True, estimate_tools: bool = False
+    ) -> Template:
         """Return the template of a published model.
 
         Parameters
@@ -320,16 +330,20 @@ class Template:
         model : str
             Such as ``"Qwen/Qwen3-8B"``, ``"gpt-oss-20b"`` or ``"gpt-4o-mini"``; an organisation in
             front and a weight format behind are passed over.
+        enable_thinking, estimate_tools : bool
+            As in the constructor.
 
         Raises
         ------
         UnknownTokenError
             When the model's template is none of these; give one by name if you know it to be equal.
+        ArgumentError
+            For an option that the model's template does not have.
         """
         short = _QUANTIZED.sub("", model.rsplit("/", 1)[-1].lower())
         for pattern, name in _FOR_MODEL:
             if re.fullmatch(pattern, short):
-                return cls(name)
+                return cls(name, enable_thinking=enable_thinking, estimate_tools=estimate_tools)
         raise UnknownTokenError(
             f"no template is known for model {model!r}; known: {', '.join(cls.names())}"
         )
@@ -416,7 +430,7 @@ class Template:
         self,
         messages: Any,
         reply: Any,
-        encoding: Encoding,
+        encoding: Encoding | str,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> Reuse:
@@ -431,8 +445,8 @@ class Template:
             The prompt that was answered, as in :meth:`render_segments`.
         reply : message or list of message
             The answer as generated, with its reasoning.
-        encoding : Encoding
-            The model's encoding.
+        encoding : Encoding or str
+            The model's encoding, or the name of an encoding or of a model.
 
         Returns
         -------
@@ -452,7 +466,7 @@ class Template:
             raise ArgumentError("reply: must hold at least one message")
         following = "tool" if replies[-1][5] else "user"
         next_message: _Converted = (following, "", None, None, None, ())
-        native = encoding._native
+        native = _resolve(self, encoding)[1]._native
 
         def encode(part: list[_Converted], part_tools: list[str]) -> npt.NDArray[np.uint32]:
             return self._native.encode(part, part_tools, False, native)
@@ -489,10 +503,36 @@ def _make_template(name: str, enable_thinking: bool, estimate_tools: bool) -> Te
     return Template(name, enable_thinking=enable_thinking, estimate_tools=estimate_tools)
 
 
-def _resolve(template: Template | str | None, encoding: Encoding) -> Template:
+def _resolve(
+    template: Template | str | None, encoding: Encoding | str, path: str = "encoding"
+) -> tuple[Template, Encoding]:
+    """Return the template and the encoding that a caller gave, or left to the model's name."""
+    model = None
+    if isinstance(encoding, str):
+        from ctxengine import tokenize
+
+        names = tokenize.list_encoding_names()
+        if encoding in names:
+            encoding = tokenize.get_encoding(encoding)
+        else:
+            model = encoding
+            try:
+                encoding = tokenize.encoding_for_model(model)
+            except UnknownTokenError:
+                raise UnknownTokenError(
+                    f"{path}: {model!r} is neither an encoding ({', '.join(names)}) nor a model "
+                    "whose encoding is known"
+                ) from None
+    elif not isinstance(getattr(encoding, "_native", None), _core.Encoding):
+        raise ArgumentError(f"{path}: must be Encoding or a name, not {type(encoding).__name__}")
+    if isinstance(template, str):
+        return Template(template), encoding
     if template is None:
-        return Template.for_encoding(encoding)
-    return Template(template) if isinstance(template, str) else template
+        chosen = Template.for_encoding(encoding) if model is None else Template.for_model(model)
+        return chosen, encoding
+    if not isinstance(template, Template):
+        raise ArgumentError(f"template: must be Template or a name, not {type(template).__name__}")
+    return template, encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,7 +574,7 @@ class CountReport:
 
 def count_messages(
     messages: Any,
-    encoding: Encoding,
+    encoding: Encoding | str,
     *,
     template: Template | str | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
@@ -545,10 +585,10 @@ def count_messages(
     ----------
     messages : sequence of message, or bytes
         As the module's own text says; bytes are the JSON text of such a list.
-    encoding : Encoding
-        The model's encoding.
+    encoding : Encoding or str
+        The model's encoding, or the name of an encoding or of a model.
     template : Template or str, optional
-        By default the template of the encoding's models.
+        By default the template of the named model, else of the encoding's models.
     tools : sequence of mapping, optional
         Tool definitions as in a request body.
 
@@ -559,6 +599,8 @@ def count_messages(
 
     Raises
     ------
+    UnknownTokenError
+        For a name that is neither an encoding's nor a known model's.
     ArgumentError
         For what the template cannot show, naming the field; for an encoding without the template's
         control tokens; for tools under ``openai``, whose exact count is not published (see
@@ -575,7 +617,7 @@ def count_messages(
     >>> count_messages([{"role": "user", "content": "Hello"}], get_encoding("o200k_base"))
     8
     """
-    chosen = _resolve(template, encoding)
+    chosen, encoding = _resolve(template, encoding)
     _, _, total = chosen._native.count(
         _convert_messages(messages), _convert_tools(tools), True, encoding._native, _table
     )
@@ -584,7 +626,7 @@ def count_messages(
 
 def count_request(
     body: bytes | bytearray | str | Mapping[str, Any],
-    encoding: Encoding,
+    encoding: Encoding | str | None = None,
     *,
     template: Template | str | None = None,
 ) -> CountReport:
@@ -595,7 +637,7 @@ def count_request(
     body : bytes, str or mapping
         The request body, as JSON text or parsed.
     encoding, template
-        As in :func:`count_messages`.
+        As in :func:`count_messages`; without an encoding ``body["model"]`` tells it.
 
     Returns
     -------
@@ -604,8 +646,11 @@ def count_request(
 
     Raises
     ------
+    UnknownTokenError
+        As in :func:`count_messages`, and for a model whose encoding or template is not known.
     ArgumentError
-        As in :func:`count_messages`, and for a body without messages.
+        As in :func:`count_messages`, for a body without messages, and for one without a model when
+        no encoding is given.
     """
     if isinstance(body, (bytes, bytearray, str)):
         body = _load_json(body, "body")
@@ -615,9 +660,14 @@ def count_request(
         raise ArgumentError("body.messages: missing")
     if body.get("functions"):
         raise ArgumentError("body.functions: not supported, give tools")
+    path = "encoding"
+    if encoding is None:
+        encoding, path = body.get("model"), "body.model"
+        if not isinstance(encoding, str):
+            raise ArgumentError("body.model: missing or not a string, and no encoding is given")
+    chosen, encoding = _resolve(template, encoding, path)
     messages = _convert_messages(body["messages"])
     tools_json = _convert_tools(body.get("tools"))
-    chosen = _resolve(template, encoding)
     per_message, template_tokens, total = chosen._native.count(
         messages, [], True, encoding._native, _table
     )
@@ -644,7 +694,7 @@ def count_request(
 
 def encode_messages(
     messages: Any,
-    encoding: Encoding,
+    encoding: Encoding | str,
     *,
     template: Template | str | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
@@ -655,7 +705,7 @@ def encode_messages(
     Parameters and errors as in :func:`count_messages` and :meth:`Template.render_segments`; text of
     the messages never becomes a control token. O(text), without the GIL.
     """
-    chosen = _resolve(template, encoding)
+    chosen, encoding = _resolve(template, encoding)
     return chosen._native.encode(
         _convert_messages(messages),
         _convert_tools(tools),

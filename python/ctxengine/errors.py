@@ -53,12 +53,21 @@ class BudgetExceeded(CtxEngineError):  # noqa: N818 - a public name of the desig
         Tokens of everything that must be kept.
     available_tokens : int
         Tokens that the window leaves for it.
+    parts : dict of str to int, optional
+        Tokens by part of the prompt, where it is known; they add up to `needed_tokens`.
     """
 
-    def __init__(self, message: str, needed_tokens: int, available_tokens: int) -> None:
-        super().__init__(message, needed_tokens, available_tokens)
+    def __init__(
+        self,
+        message: str,
+        needed_tokens: int,
+        available_tokens: int,
+        parts: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__(message, needed_tokens, available_tokens, parts)
         self.needed_tokens = needed_tokens
         self.available_tokens = available_tokens
+        self.parts = parts or {}
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -97,12 +97,15 @@ def test_any_plan_fits_or_raises(window: Any, history: Any, retrieval: Any, odd:
         {"history_cap": odd},
         {"grid": odd},
         {"cached_tokens": odd},
-        {"sections": [Section("history", min_tokens=odd)]},
-        {"sections": [Section("retrieval", weight=odd)]},
-        {"sections": [Section(odd, ["x"], priority=odd)]},
+        {"section": {"name": "history", "min_tokens": odd}},
+        {"section": {"name": "retrieval", "weight": odd}},
+        {"section": {"name": odd, "items": ["x"], "priority": odd}},
+        {"section": {"name": "memory", "items": odd}},
     ]
     for extra in options:
         try:
+            if "section" in extra:
+                extra = {"sections": [Section(**extra["section"])]}
             made = plan(Budget(window), encoding, history=history, retrieval=retrieval, **extra)
         except CtxEngineError:
             continue

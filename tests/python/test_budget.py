@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import pickle
 import random
 from typing import Any
 
@@ -14,13 +15,14 @@ import pytest
 from ctxengine import _core
 from ctxengine.budget import Budget, Item, Section, plan
 from ctxengine.chat import Template, count_messages, encode_messages
-from ctxengine.errors import ArgumentError, BudgetExceeded
+from ctxengine.errors import ArgumentError, BudgetExceeded, UnknownTokenError
 from ctxengine.reference import budget as reference
 from ctxengine.tokenize import get_encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 INT64_MAX = 2**63 - 1
+USER = {"role": "user", "content": "x"}
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # --- the numeric core against the reference ---
@@ -537,6 +539,61 @@ def test_the_carrier_is_a_copy_of_its_own_kind(qwen3: Any, message: Any) -> None
         assert carrier["extra"] == 1
 
 
+class FixedContent:
+    role = "user"
+
+    @property
+    def content(self) -> str:
+        return "What?"
+
+
+class ItsOwnCopy:
+    role = "user"
+    content = "What?"
+
+    def __copy__(self) -> Any:
+        return self
+
+
+@pytest.mark.parametrize("message", [FixedContent(), ItsOwnCopy()])
+def test_a_message_that_cannot_carry_texts_is_refused(qwen3: Any, message: Any) -> None:
+    assert plan(200, qwen3, history=[message]).messages == (message,)
+    with pytest.raises(
+        ArgumentError, match=r"history\[1\]: .* cannot be copied with other content"
+    ):
+        plan(200, qwen3, history=[USER, message], retrieval=["x"])
+    assert message.content == "What?"
+
+
+def test_encodings_and_models_by_name(qwen3: Any) -> None:
+    history = [{"role": "user", "content": "x"}]
+    by_name = plan(100, "qwen3", history=history)
+    assert by_name == plan(100, qwen3, history=history)
+    # The model tells its own template, which its encoding does not.
+    made = plan(100, "Qwen/Qwen3-4B-Instruct-2507", history=history)
+    assert (made.encoding, made.template.name) == (qwen3, "qwen3-instruct-2507")
+    with pytest.raises(UnknownTokenError, match="encoding: 'mistral' is neither an encoding"):
+        plan(100, "mistral", history=history)
+    with pytest.raises(ArgumentError, match="encoding: must be Encoding or a name, not int"):
+        plan(100, 3, history=history)  # type: ignore[arg-type]
+
+
+def test_what_is_too_large_is_told_by_part(qwen3: Any) -> None:
+    system, turn = "Be kind. " * 9, {"role": "user", "content": "question " * 9}
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    items = [Item("pinned " * 30, pinned=True), "not pinned"]
+    whole = plan(1000, qwen3, system=system, tools=tools, history=[turn], retrieval=items[:1])
+    with pytest.raises(BudgetExceeded) as caught:
+        plan(50, qwen3, system=system, tools=tools, history=[turn], retrieval=items)
+    parts = {row.name: row.tokens for row in whole.sections if row.name != "history"}
+    assert caught.value.parts == parts
+    assert sum(parts.values()) == caught.value.needed_tokens
+    listed = ", ".join(f"{name} {parts[name]}" for name in parts)
+    assert str(caught.value).endswith(f"): {listed}")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.parts, str(again)) == (parts, str(caught.value))
+
+
 def test_system_as_message_or_list(qwen3: Any) -> None:
     history = [{"role": "user", "content": "x"}]
     system = {"role": "system", "content": "Be kind."}
@@ -655,7 +712,30 @@ def test_extreme_windows(qwen3: Any, window: Any) -> None:
         plan(Budget(window, window), qwen3, history=history)
 
 
-USER = {"role": "user", "content": "x"}
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: Budget(5, -1), "budget.reserve_output: must lie"),
+        (lambda: Budget(100, 200), "budget.reserve_output: 200 is larger than the window of 100"),
+        (lambda: Budget("8k"), "budget.window: must be an integer, not str"),  # type: ignore[arg-type]
+        (lambda: Section("memory", weight=0), r"sections\['memory'\].weight: must be positive"),
+        (lambda: Section("history", weight=math.nan), "weight: must be finite"),
+        (lambda: Section("history", min_tokens=-1), "min_tokens: must lie"),
+        (lambda: Section("history", max_tokens=2**63), "max_tokens: must lie"),
+        (
+            lambda: Section("history", min_tokens=5, max_tokens=4),
+            "min_tokens: 5 is larger than max_tokens 4",
+        ),
+        (lambda: Section("history", priority=2**63), "priority: must be an integer"),
+        (lambda: Section("history", ["x"]), "the history has no items"),
+        (lambda: Section("turn"), "always kept"),
+        (lambda: Section("a b"), "section name: must be letters"),
+        (lambda: Section("memory", "abc"), r"items: must be a list of Item, .* not str"),
+    ],
+)
+def test_what_cannot_be_made_is_named(make: Any, problem: Any) -> None:
+    with pytest.raises(ArgumentError, match=problem):
+        make()
 
 
 @pytest.mark.parametrize(
@@ -664,8 +744,6 @@ USER = {"role": "user", "content": "x"}
         ({"budget": -1}, "budget.window: must lie between"),
         ({"budget": 2**63}, "budget.window: must lie between"),
         ({"budget": 1.5}, "budget.window: must be an integer"),
-        ({"budget": Budget(5, -1)}, "budget.reserve_output: must lie"),
-        ({"budget": Budget(5, 6)}, "budget.reserve_output: 6 is larger"),
         ({"retrieval": [("x", -1)]}, r"retrieval\[0\].utility: must not be negative"),
         ({"retrieval": ["x", ("x", math.nan)]}, r"retrieval\[1\].utility: must be finite"),
         ({"retrieval": [("x", math.inf)]}, r"retrieval\[0\].utility: must be finite"),
@@ -674,19 +752,7 @@ USER = {"role": "user", "content": "x"}
         ({"retrieval": [3]}, r"retrieval\[0\]: must be Item"),
         ({"retrieval": [(3, 1.0)]}, r"retrieval\[0\].content: must be str"),
         ({"retrieval": [Item("x", group=3)]}, r"retrieval\[0\].group: must be str"),  # type: ignore[arg-type]
-        ({"sections": [Section("history", weight=0)]}, "weight: must be positive"),
-        ({"sections": [Section("history", weight=math.nan)]}, "weight: must be finite"),
-        ({"sections": [Section("history", min_tokens=-1)]}, "min_tokens: must lie"),
-        ({"sections": [Section("history", max_tokens=2**63)]}, "max_tokens: must lie"),
-        (
-            {"sections": [Section("history", min_tokens=5, max_tokens=4)]},
-            "min_tokens: 5 is larger than max_tokens 4",
-        ),
-        ({"sections": [Section("history", priority=2**63)]}, "priority: must be an integer"),
-        ({"sections": [Section("history", ["x"])]}, "the history has no items"),
         ({"sections": [Section("a"), Section("a")]}, "'a' occurs twice"),
-        ({"sections": [Section("turn")]}, "always kept"),
-        ({"sections": [Section("a b")]}, "must be letters"),
         ({"sections": ["history"]}, "must be Section"),
         ({"sections": [Section("retrieval", ["x"])], "retrieval": ["y"]}, "given twice"),
         ({"history_cap": -1}, "history_cap: must lie"),
@@ -706,12 +772,13 @@ USER = {"role": "user", "content": "x"}
         ({"retrieval": b"abc"}, "retrieval: must be a list of Item, .* not bytes"),
         ({"retrieval": {"a": 1}}, "retrieval: must be a list of Item, .* not dict"),
         ({"retrieval": 3}, "retrieval: must be a list of Item, .* not int"),
-        ({"sections": [Section("memory", "abc")]}, r"items: must be a list of Item, .* not str"),
         ({"retrieval": [("a", "0.5")]}, r"retrieval\[0\].utility: must be a number, not '0.5'"),
         ({"grid": "0.5"}, "grid: must be a number"),
         ({"history": [USER, {"role": "judge", "content": "x"}]}, r"history\[1\].role: unknown"),
         ({"history": [USER, {"role": "developer", "content": "x"}]}, r"history\[1\].role: templ"),
         ({"system": {"role": "system"}}, r"system\[0\].content: missing"),
+        ({"history": []}, "history: is empty, and so is the system prompt; template 'qwen3'"),
+        ({"template": 3}, "template: must be Template or a name, not int"),
         ({"tools": ["f"]}, r"tools\[0\]: must be a mapping"),
     ],
 )  # fmt: skip

@@ -189,8 +189,11 @@ def test_lone_surrogates_count_as_replacement_characters(qwen3: Any) -> None:
         ({"role": "judge", "content": "x"}, r"messages\[1\].role: unknown role 'judge'"),
         ({"role": "developer", "content": "x"}, r"messages\[1\].role: template 'qwen3' has no"),
         ({"role": "user"}, r"messages\[1\].content: missing"),
-        ({"role": "tool", "content": None}, r"messages\[1\].content: missing"),
-        ({"role": "assistant", "content": None}, r"messages\[1\].content: missing"),
+        ({"role": "tool", "content": None}, r"messages\[1\].content: is null$"),
+        (
+            {"role": "assistant", "content": None},
+            r"messages\[1\].content: is null, and there are no tool_calls",
+        ),
         ({"role": "user", "content": 7}, r"messages\[1\].content: must be text or a list"),
         ({"role": "user", "content": b"x"}, r"messages\[1\].content: must be text or a list"),
         (
@@ -324,6 +327,49 @@ def test_unknown_templates_and_options() -> None:
         Template("qwen2", enable_thinking=False)
     with pytest.raises(ArgumentError, match="estimate_tools"):
         Template("qwen3", estimate_tools=True)
+
+
+def test_a_models_template_takes_the_options_of_a_template() -> None:
+    estimating = Template.for_model("gpt-4o", estimate_tools=True)
+    assert estimating == Template("openai", estimate_tools=True)
+    silent = Template.for_model("Qwen/Qwen3-8B", enable_thinking=False)
+    assert silent == Template("qwen3", enable_thinking=False)
+    with pytest.raises(ArgumentError, match="estimate_tools: template 'qwen3' is exact"):
+        Template.for_model("Qwen/Qwen3-8B", estimate_tools=True)
+
+
+def test_encodings_and_models_by_name(qwen3: Any, o200k: Any) -> None:
+    reply = {"role": "assistant", "content": "Hi!"}
+    assert count_messages([USER], "qwen3") == count_messages([USER], qwen3)
+    assert count_messages([USER], "gpt-4o") == count_messages([USER], o200k)
+    assert encode_messages([USER], "qwen3").tolist() == encode_messages([USER], qwen3).tolist()
+    template = Template("qwen3")
+    assert template.reusable_after_generation([USER], reply, "qwen3") == (
+        template.reusable_after_generation([USER], reply, qwen3)
+    )
+    # A model tells its template, which its encoding alone does not.
+    thinking = "Qwen/Qwen3-4B-Thinking-2507"
+    assert count_messages([USER], thinking) == count_messages(
+        [USER], qwen3, template="qwen3-thinking-2507"
+    )
+    with pytest.raises(UnknownTokenError, match="no template is known"):
+        count_messages([USER], "Qwen/Qwen3-Coder-30B-A3B-Instruct")
+    assert count_messages([USER], "Qwen/Qwen3-Coder-30B-A3B-Instruct", template="chatml") > 0
+    with pytest.raises(UnknownTokenError, match="encoding: 'mistral' is neither an encoding"):
+        count_messages([USER], "mistral")
+    with pytest.raises(ArgumentError, match="encoding: must be Encoding or a name, not NoneType"):
+        count_messages([USER], None)  # type: ignore[arg-type]
+
+
+def test_a_body_tells_its_encoding_by_its_model(o200k: Any) -> None:
+    body = {"model": "gpt-4o-mini", "messages": [USER]}
+    assert count_request(body) == count_request(body, o200k, template="openai")
+    assert count_request(json.dumps(body)) == count_request(body)
+    with pytest.raises(UnknownTokenError, match=r"body.model: 'mistral' is neither"):
+        count_request({**body, "model": "mistral"})
+    for bad in ({"messages": [USER]}, {**body, "model": 3}):
+        with pytest.raises(ArgumentError, match=r"body.model: missing or not a string"):
+            count_request(bad)
 
 
 def test_templates_are_values() -> None:

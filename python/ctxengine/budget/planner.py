@@ -87,7 +87,7 @@ def _history_bounds(
 
 def plan(
     budget: Budget | int,
-    encoding: Encoding,
+    encoding: Encoding | str,
     *,
     system: str | Any | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
@@ -106,8 +106,8 @@ def plan(
     ----------
     budget : Budget or int
         The window; an int is a window without reserved output.
-    encoding : Encoding
-        The model's encoding.
+    encoding : Encoding or str
+        The model's encoding, or the name of an encoding or of a model.
     system : str, message or list of message, optional
         Always kept, and stands first; so are the system messages that `history` begins with.
     tools : sequence of mapping, optional
@@ -124,13 +124,18 @@ def plan(
 
             the user's own text
 
+        The texts go in as they are: one that spells ``</retrieval>`` or ``[4]`` looks to the model
+        like the lines around it, though never like a control token. Escape texts of strangers
+        before, where that matters.
     history : iterable of message
         The conversation, oldest first, ending with the turn to be answered. A turn begins at a user
-        message; everything from the last one on is kept.
+        message; everything from the last one on is kept. It may also end with an assistant message
+        or a tool result, such as between the calls of a tool loop: the reply is then counted as the
+        beginning of another assistant message.
     sections : sequence of Section, optional
         Bounds of ``"history"`` and ``"retrieval"``, and sections of the caller's own.
     template : Template or str, optional
-        By default the template of the encoding's models.
+        By default the template of the named model, else of the encoding's models.
     history_cap : int, optional
         Tokens that the turns before the last one may take; the same as `max_tokens` of the section
         ``"history"``. By default no cap for a tight cut; for a grid cut three quarters of the
@@ -158,7 +163,10 @@ def plan(
     ------
     BudgetExceeded
         When what must be kept is larger than the window without the reserved output; carries both
-        numbers.
+        numbers, and what is kept by part: template, system, tools, pinned items by their section,
+        turn.
+    UnknownTokenError
+        For an encoding, model or template by a name that is not known.
     ArgumentError
         For a message that the template cannot show, a tool result without its call, numbers outside
         their domain, and item texts without a user message to carry them.
@@ -184,12 +192,7 @@ def plan(
     (True, [1])
     """
     budget = budget if isinstance(budget, Budget) else Budget(budget)
-    window = token_number(budget.window, "budget.window")
-    reserve = token_number(budget.reserve_output, "budget.reserve_output")
-    if reserve > window:
-        raise ArgumentError(
-            f"budget.reserve_output: {reserve} is larger than the window of {window}"
-        )
+    window, reserve = budget.window, budget.reserve_output
     available = window - reserve
     cached = token_number(cached_tokens, "cached_tokens")
     if cut not in ("grid", "tight"):
@@ -202,24 +205,29 @@ def plan(
     bounds, has_default_cap = _history_bounds(history_section, history_cap, available, cut)
     grid_step = max(1, int(bounds.max_tokens * grid)) if cut == "grid" else 0
 
+    template, encoding = _resolve(template, encoding)
     tools_list = list(tools) if tools is not None else []
     prompt = Prompt(
         system=_as_list(system, "system"),
         history=_as_list(history, "history"),
         tools=_convert_tools(tools_list),
         item_sections=item_sections,
-        template=_resolve(template, encoding),
+        template=template,
         encoding=encoding,
     )
     num_turns = len(prompt.turn_tokens)
     pinned = [section.kept(None) for section in item_sections]
     fixed = prompt.count(prompt.native_messages(num_turns, prompt.blocks(pinned)))[2]
     if fixed > available:
+        rows = prompt.sections(num_turns, prompt.blocks(pinned), window)
+        parts = {row.name: row.tokens for row in rows if row.name != "history"}
         raise BudgetExceeded(
             f"what must be kept takes {fixed} tokens, {available} are available (window {window}, "
-            f"reserved for the output {reserve})",
+            f"reserved for the output {reserve}): "
+            + ", ".join(f"{name} {tokens}" for name, tokens in parts.items() if tokens),
             fixed,
             available,
+            parts,
         )
     for section in item_sections:
         section.count(encoding)
@@ -283,7 +291,7 @@ def plan(
     return Plan(
         messages=prompt.messages(first_kept, blocks),
         tools=tuple(tools_list),
-        budget=Budget(window, reserve),
+        budget=budget,
         sections=prompt.sections(first_kept, blocks, window),
         used=used,
         left=available - used,

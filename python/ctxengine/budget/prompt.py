@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,6 @@ from ctxengine.errors import ArgumentError
 if TYPE_CHECKING:
     from ctxengine.chat import Template
     from ctxengine.tokenize import Encoding
-
-_SECTION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_KEPT_SECTIONS = frozenset(("system", "tools", "turn", "template"))
 
 
 class ItemSection:
@@ -88,19 +84,11 @@ def split_sections(
         if not isinstance(section, Section):
             raise ArgumentError(f"sections[{i}]: must be Section, not {type(section).__name__}")
         name = section.name
-        if not isinstance(name, str) or not _SECTION_NAME.fullmatch(name):
-            raise ArgumentError(
-                f"sections[{i}].name: must be letters, digits, '_' and '-', not {name!r}"
-            )
-        if name in _KEPT_SECTIONS:
-            raise ArgumentError(f"sections[{i}].name: {name!r} is always kept, not bounded")
         if name in names:
             raise ArgumentError(f"sections[{i}].name: {name!r} occurs twice")
         names.add(name)
-        items = item_list(section.items, f"sections[{i}].items")
+        items = list(section.items)
         if name == "history":
-            if items:
-                raise ArgumentError(f"sections[{i}].items: the history has no items")
             history = section
         elif name == "retrieval":
             if items and retrieval:
@@ -149,7 +137,7 @@ def _check_tool_results(history: Sequence[Any], converted: Sequence[_Converted])
             )
 
 
-def _with_text_before(message: Any, block: str) -> Any:
+def _with_text_before(message: Any, block: str, path: str) -> Any:
     """Return a copy of a user message whose text begins with `block` and an empty line."""
     content = _field(message, "content")
     new: Any = f"{block}\n{content}"
@@ -157,10 +145,18 @@ def _with_text_before(message: Any, block: str) -> Any:
         new = [{"type": "text", "text": block}, *content]
     if isinstance(message, Mapping):
         return {**message, "content": new}
-    if hasattr(message, "model_copy"):
-        return message.model_copy(update={"content": new})
-    changed = copy.copy(message)
-    object.__setattr__(changed, "content", new)
+    try:
+        if hasattr(message, "model_copy"):
+            return message.model_copy(update={"content": new})
+        changed = copy.copy(message)
+        if changed is message:
+            raise TypeError("its copy is itself")
+        object.__setattr__(changed, "content", new)
+    except Exception as error:  # whatever a caller's own class may raise
+        raise ArgumentError(
+            f"{path}: {type(message).__name__} cannot be copied with other content, which item "
+            f"texts need: {error}"
+        ) from error
     return changed
 
 
@@ -206,11 +202,20 @@ class Prompt:
                 f"{item_sections[0].name}: its texts stand in the last user message, and the "
                 "history has none"
             )
+        if item_sections:
+            # Rather than after all has been counted.
+            _with_text_before(history[self.last_start], "", f"history[{self.last_start}]")
         everything = [*self.native_head, *converted]
-        self.message_tokens: list[int] = []
-        if everything:
+        try:
             per_message = self.count(everything, with_tools=False)[0]
-            self.message_tokens = per_message[len(self.native_head) :]
+        except ArgumentError as error:
+            if everything or not str(error).startswith("messages:"):
+                raise
+            raise ArgumentError(
+                f"history: is empty, and so is the system prompt; template {template.name!r} needs "
+                "a message"
+            ) from None
+        self.message_tokens = per_message[len(self.native_head) :]
         self.turn_tokens = [
             sum(self.message_tokens[a:b])
             for a, b in zip(self.turn_starts, self.turn_starts[1:], strict=False)
@@ -248,7 +253,7 @@ class Prompt:
         written = "\n".join(block for block in blocks if block)
         if written:
             at = self.last_start - self.turn_starts[first_kept]
-            kept[at] = _with_text_before(kept[at], written)
+            kept[at] = _with_text_before(kept[at], written, f"history[{self.last_start}]")
         return (*self.head, *kept)
 
     def sections(self, first_kept: int, blocks: list[str], window: int) -> tuple[SectionUse, ...]:

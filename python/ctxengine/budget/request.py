@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +13,32 @@ from typing import Any, NamedTuple
 from ctxengine.errors import ArgumentError
 
 _INT64_MAX = 2**63 - 1
+_SECTION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_KEPT_SECTIONS = frozenset(("system", "tools", "turn", "template"))
+
+
+def token_number(value: Any, name: str, *, at_least: int = 0) -> int:
+    """Return `value` as an int from `at_least` to 2**63 - 1, or raise with its name."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{name}: must be an integer, not {type(value).__name__}") from None
+    if not at_least <= number <= _INT64_MAX:
+        raise ArgumentError(f"{name}: must lie between {at_least} and 2**63 - 1, not {number}")
+    return number
+
+
+def real_number(value: Any, name: str) -> float:
+    """Return `value` as a finite float, or raise with its name."""
+    try:
+        if isinstance(value, (str, bytes, bytearray)):
+            raise TypeError  # which float() would parse
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"{name}: must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ArgumentError(f"{name}: must be finite, not {number}")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +51,25 @@ class Budget:
         Tokens that the model can attend to, prompt and output together; 0 to 2**63 - 1.
     reserve_output : int
         Tokens of the window kept free for the answer; at most `window`.
+
+    Raises
+    ------
+    ArgumentError
+        For numbers outside their domain.
     """
 
     window: int
     reserve_output: int = 0
+
+    def __post_init__(self) -> None:
+        window = token_number(self.window, "budget.window")
+        reserve = token_number(self.reserve_output, "budget.reserve_output")
+        if reserve > window:
+            raise ArgumentError(
+                f"budget.reserve_output: {reserve} is larger than the window of {window}"
+            )
+        object.__setattr__(self, "window", window)
+        object.__setattr__(self, "reserve_output", reserve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +118,11 @@ class Section:
     priority : int, optional
         A higher level is served in full before a lower one gets more than its minimum. By default
         1 for the history, so that its cut does not move with the retrieved chunks, 0 for all else.
+
+    Raises
+    ------
+    ArgumentError
+        For a name that no section can have and for numbers outside their domain.
     """
 
     name: str
@@ -85,29 +132,19 @@ class Section:
     weight: float = 1.0
     priority: int | None = None
 
-
-def token_number(value: Any, name: str, *, at_least: int = 0) -> int:
-    """Return `value` as an int from `at_least` to 2**63 - 1, or raise with its name."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"{name}: must be an integer, not {type(value).__name__}") from None
-    if not at_least <= number <= _INT64_MAX:
-        raise ArgumentError(f"{name}: must lie between {at_least} and 2**63 - 1, not {number}")
-    return number
-
-
-def real_number(value: Any, name: str) -> float:
-    """Return `value` as a finite float, or raise with its name."""
-    try:
-        if isinstance(value, (str, bytes, bytearray)):
-            raise TypeError  # which float() would parse
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ArgumentError(f"{name}: must be a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise ArgumentError(f"{name}: must be finite, not {number}")
-    return number
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _SECTION_NAME.fullmatch(self.name):
+            raise ArgumentError(
+                f"section name: must be letters, digits, '_' and '-', not {self.name!r}"
+            )
+        path = f"sections[{self.name!r}]"
+        if self.name in _KEPT_SECTIONS:
+            raise ArgumentError(f"{path}: is always kept, not bounded")
+        items = tuple(item_list(self.items, f"{path}.items"))
+        if self.name == "history" and items:
+            raise ArgumentError(f"{path}.items: the history has no items")
+        section_bounds(self, 0)
+        object.__setattr__(self, "items", items)
 
 
 class Bounds(NamedTuple):
