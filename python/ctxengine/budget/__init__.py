@@ -12,9 +12,9 @@ How it decides:
 2. **Shared by water-filling**: the rest of the window goes to the history before the last turn and
    to the item sections, by `priority` levels, and within a level by `weight`, each section between
    its `min_tokens` and the smaller of its `max_tokens` and what it can use.
-3. **Filled**: the history keeps its newest turns, cut only between turns (so a tool call and its
-   results stay together); item sections take the best utility per token. What one section leaves
-   unused flows to the next.
+3. **Filled**: a history that fits and shares the window with no items is kept whole; else it keeps
+   its newest turns, cut only between turns (so a tool call and its results stay together); item
+   sections take the best utility per token. What one section leaves unused flows to the next.
 4. **Proved**: the chosen prompt is rendered and counted again; should tokens that merge across a
    border have made it larger than the sum of its parts, it is planned again with less room.
 """

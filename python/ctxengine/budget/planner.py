@@ -85,6 +85,12 @@ def _history_bounds(
     return bounds, False
 
 
+def _cap_reason(cap: int, is_default: bool, available: int) -> str:
+    if is_default:
+        return f"default history cap {cap:,} of {available:,} tokens; cut='tight' keeps more"
+    return f"history cap {cap:,} tokens"
+
+
 def plan(
     budget: Budget | int,
     encoding: Encoding | str,
@@ -260,16 +266,9 @@ def plan(
         room = max(0, room - (used - available))
 
     start = prompt.turn_starts[first_kept]
-    at_cap = _core.history_cut(prompt.turn_tokens, bounds.max_tokens, grid_step)[0]
-    if at_cap != first_kept:
-        why = "no room for more of it"
-    elif has_default_cap:
-        why = (
-            f"default history cap {bounds.max_tokens:,} of {available:,} tokens; cut='tight' keeps "
-            "more"
-        )
-    else:
-        why = f"history cap {bounds.max_tokens:,} tokens"
+    why = "no room for more of it"
+    if _core.history_cut(prompt.turn_tokens, bounds.max_tokens, grid_step)[0] == first_kept:
+        why = _cap_reason(bounds.max_tokens, has_default_cap, available)
     reason = f"older than the {'stable ' if cut == 'grid' else ''}cut at history[{start}] ({why})"
     dropped = [
         Dropped("history", i, prompt.history[i], prompt.message_tokens[i], reason)

@@ -4,7 +4,8 @@
 // Keys are whole byte strings, compared in full on a hit: a hash collision costs time, never a
 // wrong count. The hash is keyed at random per table, so that text cannot be made to collide. When
 // full, the least recently used entries go. Every member function may be called from any thread;
-// one mutex is held for O(key) time. A call that throws std::bad_alloc leaves the table as it was.
+// one mutex is held for O(key) time. A process forked while another thread is in a call must
+// neither use nor destroy its copy. A call that throws std::bad_alloc leaves the table as it was.
 #pragma once
 
 #include <cstddef>
