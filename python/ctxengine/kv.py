@@ -7,9 +7,11 @@ after each forward pass. There are no per-sequence objects: a step is a few arra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import operator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ctxengine import _core
+from ctxengine.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +83,18 @@ class Stats(NamedTuple):
     num_duplicates: int
 
 
+def _row_list(rows: int | Ints) -> Ints:
+    """Return rows as the core takes them: one row alone is a list of it."""
+    if isinstance(rows, Acquired):
+        raise ArgumentError("rows: an Acquired is no list of rows; take its .row")
+    if isinstance(rows, (list, tuple)) or getattr(rows, "ndim", 0) > 0:
+        return cast("Ints", rows)
+    try:
+        return [operator.index(cast("int", rows))]
+    except TypeError:
+        return cast("Ints", rows)  # the core says what is wrong with it
+
+
 class KVCacheManager:
     """Block tables with prefix sharing, copy-on-write and leaf-first LRU eviction.
 
@@ -147,8 +161,6 @@ class KVCacheManager:
         if max_row_tokens is None:
             max_row_tokens = 0
         elif max_row_tokens < 1:
-            from ctxengine.errors import ArgumentError
-
             raise ArgumentError(f"max_row_tokens is {max_row_tokens}; it must be at least 1")
         self._core = _core.KVCacheManager(
             num_blocks, block_size, max_rows, max_row_tokens, _hash_bits
@@ -257,7 +269,7 @@ class KVCacheManager:
         """
         return self._core.can_admit(num_tokens)
 
-    def reserve(self, rows: Ints, num_new: int | Ints) -> Step:
+    def reserve(self, rows: int | Ints, num_new: int | Ints) -> Step:
         """Hand out the slots of the next tokens of each row, before a forward pass.
 
         All rows are served or none. A block that is shared or can be found by others is never
@@ -266,7 +278,7 @@ class KVCacheManager:
 
         Parameters
         ----------
-        rows : sequence of int or integer array, shape (m,)
+        rows : int, or sequence of int or integer array, shape (m,)
             Each row at most once.
         num_new : int, or sequence of int or integer array, shape (m,)
             Tokens of each row in this pass, at least 1: a chunk of the prompt, one token in decode,
@@ -288,11 +300,11 @@ class KVCacheManager:
         -----
         O(m + tokens).
         """
-        return Step(*self._core.reserve(rows, num_new))
+        return Step(*self._core.reserve(_row_list(rows), num_new))
 
     def settle(
         self,
-        rows: Ints,
+        rows: int | Ints,
         num_accepted: int | Ints,
         token_ids: TokenIds = (),
         indptr: Ints | None = None,
@@ -305,7 +317,7 @@ class KVCacheManager:
 
         Parameters
         ----------
-        rows : sequence of int or integer array, shape (m,)
+        rows : int, or sequence of int or integer array, shape (m,)
             Each row at most once.
         num_accepted : int, or sequence of int or integer array, shape (m,)
             From 0 to the size of the reservation. Less than the whole only while the row has no
@@ -325,7 +337,7 @@ class KVCacheManager:
         -----
         O(m + tokens).
         """
-        self._core.settle(rows, num_accepted, token_ids, indptr)
+        self._core.settle(_row_list(rows), num_accepted, token_ids, indptr)
 
     def fork(self, row: int) -> int | None:
         """Make a second row that shares all blocks of the first; writes copy.
@@ -352,7 +364,7 @@ class KVCacheManager:
         """
         self._core.truncate(row, num_tokens)
 
-    def free(self, rows: Ints) -> None:
+    def free(self, rows: int | Ints) -> None:
         """Let rows go, each tail first; their published blocks stay findable until evicted.
 
         A row may be freed with open reservations if what runs later on the device is ordered behind
@@ -363,7 +375,7 @@ class KVCacheManager:
         ArgumentError
             A row is not in use (freed already?) or named twice; nothing has changed.
         """
-        self._core.free(rows)
+        self._core.free(_row_list(rows))
 
     def evict(self, num_blocks: int) -> npt.NDArray[np.int32]:
         """Evict up to ``num_blocks`` idle blocks.

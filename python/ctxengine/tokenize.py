@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import threading
 from bisect import bisect_left
 
 from ctxengine import _core
@@ -81,6 +80,17 @@ _WHITE_SPACE = frozenset(
 _MAX_UNSTABLE_BYTES = 1024
 
 _NO_SPECIAL_TOKENS = _core.SpecialTokens({})
+
+
+def _without_values(error: TypeError, **arguments: object) -> TypeError:
+    """Return the error without what pybind11 writes into it: the repr of every argument.
+
+    A prompt must not end up in a log because somebody passed a list of it.
+    """
+    if "incompatible function arguments" not in str(error):
+        return error
+    types = ", ".join(f"{name} is {type(value).__name__}" for name, value in arguments.items())
+    return TypeError(f"wrong type of argument: {types}")
 
 
 class Encoding:
@@ -213,7 +223,10 @@ class Encoding:
         (Sennrich et al., 2016, on bytes; the rule is that of tiktoken).
         """
         allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        return self._native.encode(text, allowed, disallowed)
+        try:
+            return self._native.encode(text, allowed, disallowed)
+        except TypeError as error:
+            raise _without_values(error, text=text) from None
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode a text in which spellings of special tokens are text like any other.
@@ -222,7 +235,10 @@ class Encoding:
         -------
         list of int
         """
-        return self._native.encode_ordinary(text)
+        try:
+            return self._native.encode_ordinary(text)
+        except TypeError as error:
+            raise _without_values(error, text=text) from None
 
     def encode_to_numpy(
         self,
@@ -239,7 +255,10 @@ class Encoding:
             uint32[num_tokens].
         """
         allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        return self._native.encode_to_numpy(text, allowed, disallowed)
+        try:
+            return self._native.encode_to_numpy(text, allowed, disallowed)
+        except TypeError as error:
+            raise _without_values(error, text=text) from None
 
     def encode_into(self, text: str, buffer: Any) -> int:
         """Encode as `encode_ordinary` does, into memory of the caller's.
@@ -260,7 +279,10 @@ class Encoding:
         CapacityError
             If the buffer is too short; it is then as it was.
         """
-        return self._native.encode_into(text, buffer)
+        try:
+            return self._native.encode_into(text, buffer)
+        except TypeError as error:
+            raise _without_values(error, text=text, buffer=buffer) from None
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """Encode any bytes; ``decode_bytes`` gives them back.
@@ -273,7 +295,10 @@ class Encoding:
         -------
         list of int
         """
-        return self._native.encode_bytes(data)
+        try:
+            return self._native.encode_bytes(data)
+        except TypeError as error:
+            raise _without_values(error, data=data) from None
 
     def encode_batch(
         self,
@@ -291,7 +316,10 @@ class Encoding:
             In the order of the texts.
         """
         allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        return self._native.encode_batch(text, allowed, disallowed, num_threads)
+        try:
+            return self._native.encode_batch(text, allowed, disallowed, num_threads)
+        except TypeError as error:
+            raise _without_values(error, text=text, num_threads=num_threads) from None
 
     def encode_ordinary_batch(
         self, text: Sequence[str], *, num_threads: int = 8
@@ -304,7 +332,10 @@ class Encoding:
             In the order of the texts.
         """
         none = _NO_SPECIAL_TOKENS
-        return self._native.encode_batch(text, none, none, num_threads)
+        try:
+            return self._native.encode_batch(text, none, none, num_threads)
+        except TypeError as error:
+            raise _without_values(error, text=text, num_threads=num_threads) from None
 
     def encode_segments(self, segments: Sequence[tuple[str, bool]]) -> npt.NDArray[np.uint32]:
         r"""Encode a rendered prompt whose parts are trusted or not.
@@ -326,7 +357,10 @@ class Encoding:
         >>> encoding.encode_segments([("<|im_start|>user\n", True), ("<|im_end|>", False)]).tolist()
         [151644, 872, 198, 27, 91, 318, 6213, 91, 29]
         """
-        return self._native.encode_segments(segments)
+        try:
+            return self._native.encode_segments(segments)
+        except TypeError as error:
+            raise _without_values(error, segments=segments) from None
 
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
         """Return the id of the token, ordinary or special, that is spelled exactly like this.
@@ -338,7 +372,10 @@ class Encoding:
         """
         if isinstance(text_or_bytes, str):
             text_or_bytes = text_or_bytes.encode()
-        return self._native.encode_single_token(text_or_bytes)
+        try:
+            return self._native.encode_single_token(text_or_bytes)
+        except TypeError as error:
+            raise _without_values(error, text_or_bytes=text_or_bytes) from None
 
     def encode_with_unstable(
         self,
@@ -453,7 +490,10 @@ class Encoding:
 
         Spellings of special tokens are text like any other; no text raises.
         """
-        return self._native.count(text)
+        try:
+            return self._native.count(text)
+        except TypeError as error:
+            raise _without_values(error, text=text) from None
 
     def count_batch(self, texts: Sequence[str], *, num_threads: int = 8) -> npt.NDArray[np.int64]:
         """Count several texts on up to `num_threads` threads without the GIL.
@@ -463,12 +503,18 @@ class Encoding:
         numpy.ndarray
             int64[len(texts)].
         """
-        return self._native.count_batch(texts, num_threads)
+        try:
+            return self._native.count_batch(texts, num_threads)
+        except TypeError as error:
+            raise _without_values(error, texts=texts, num_threads=num_threads) from None
 
     def fits(self, text: str, limit: int) -> bool:
         """Tell whether ``count(text) <= limit``, in O(limit): it stops once the answer is known."""
         limit = operator.index(limit)
-        return self._native.fits(text, max(-1, min(limit, 2**63 - 1)))
+        try:
+            return self._native.fits(text, max(-1, min(limit, 2**63 - 1)))
+        except TypeError as error:
+            raise _without_values(error, text=text) from None
 
     async def acount(self, text: str) -> int:
         """Count off the event loop, in the loop's default executor."""
@@ -708,7 +754,6 @@ def _rebuild(
 
 
 _ENCODINGS: dict[str, Encoding] = {}
-_LOCK = threading.Lock()
 
 
 def get_encoding(encoding_name: str) -> Encoding:
@@ -740,14 +785,10 @@ def get_encoding(encoding_name: str) -> Encoding:
             f"unknown encoding {encoding_name!r}; there are {', '.join(names)} (of ctxengine "
             f"{_core.__version__})"
         )
-    with _LOCK:
-        encoding = _ENCODINGS.get(encoding_name)
-        if encoding is None:
-            encoding = Encoding._wrap(
-                _core.Encoding.shipped(encoding_name, _vocabulary_directory())
-            )
-            _ENCODINGS[encoding_name] = encoding
-    return encoding
+    # Without a lock, which a forked child could inherit held: of two threads that load at once, the
+    # second takes the first one's.
+    loaded = Encoding._wrap(_core.Encoding.shipped(encoding_name, _vocabulary_directory()))
+    return _ENCODINGS.setdefault(encoding_name, loaded)
 
 
 def list_encoding_names() -> list[str]:

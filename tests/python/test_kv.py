@@ -424,3 +424,25 @@ def test_threads_hold_every_invariant():
     assert failures == []
     manager.check()
     assert manager.stats().num_rows == 0
+
+
+def test_one_row_alone_is_taken_and_an_acquired_is_refused():
+    manager = KVCacheManager(8, 4, max_rows=4)
+    manager.acquire([1, 2, 3])
+    second = manager.acquire([4, 5, 6])
+    before = manager.snapshot()
+    with pytest.raises(ArgumentError, match=r"take its \.row"):
+        manager.reserve(second, 1)
+    assert manager.snapshot() == before
+    step = manager.reserve(second.row, 3)
+    assert len(step.slots) == 3
+    manager.settle(np.int64(second.row), 3)
+    manager.free(second.row)
+    assert manager.stats().num_rows == 1
+    manager.check()
+
+
+def test_token_ids_without_an_order_are_refused():
+    manager = KVCacheManager(8, 4, max_rows=4)
+    with pytest.raises(TypeError, match="must be a sequence of integers, not set"):
+        manager.acquire({1, 2})

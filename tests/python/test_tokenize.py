@@ -484,3 +484,28 @@ def test_copies_and_pickles():
     assert again == encoding
     assert again.name == "tiny"
     assert again.encode("ab<x>", allowed_special="all") == [300, 400]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda e, secret: e.count([secret]),
+        lambda e, secret: e.fits([secret], 3),
+        lambda e, secret: e.encode([secret]),
+        lambda e, secret: e.encode_ordinary([secret]),
+        lambda e, secret: e.encode_to_numpy([secret]),
+        lambda e, secret: e.encode_bytes(secret),
+        lambda e, secret: e.encode_batch([[secret]]),
+        lambda e, secret: e.encode_into([secret], bytearray(400)),
+    ],
+)
+def test_a_wrong_type_never_repeats_the_text(call):
+    with pytest.raises(TypeError) as caught:
+        call(ctxengine.get_encoding("gpt2"), "a secret prompt")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_spelling_that_would_make_the_search_slow_is_refused():
+    encoding = ctxengine.get_encoding("gpt2")
+    with pytest.raises(ctxengine.ArgumentError, match="at most 256"):
+        encoding.encode("a" * 1000, disallowed_special=["a" * 500 + "b"])

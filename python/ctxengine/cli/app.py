@@ -68,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f"{error.filename}: " if error.filename else ""
         _complain(f"{name}{error.strerror or error}")
         return EXIT_BAD_INPUT
+    except MemoryError:
+        _complain("out of memory")
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130

@@ -46,8 +46,11 @@ def run(args: argparse.Namespace) -> int:
     encoding = io.get_encoding(args.encoding)
     if args.ids is not None and args.file:
         raise io.InputError("give either FILE or --ids, not both")
-    name, data = ("--ids", args.ids.encode()) if args.ids is not None else io.read_bytes(args.file)
-    ids = _parse(name, io.to_text(name, data))
+    if args.ids is not None:
+        ids = _parse("--ids", io.from_argument(args.ids, "--ids"))
+    else:
+        name, data = io.read_bytes(args.file)
+        ids = _parse(name, io.to_text(name, data))
     try:
         content = encoding.decode_bytes(ids)
     except UnknownTokenError as error:

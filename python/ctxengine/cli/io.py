@@ -94,12 +94,12 @@ def read_text(args: argparse.Namespace) -> str:
     return to_text(*read_bytes(args.file))
 
 
-def from_argument(text: str) -> str:
+def from_argument(text: str, option: str = "--text") -> str:
     """Return a command line argument, which Python decodes with stand-ins for broken bytes."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"--text: not UTF-8 at character {error.start}") from None
+        raise InputError(f"{option}: not UTF-8 at character {error.start}") from None
     return text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -86,12 +86,20 @@ class _Object(dict[str, Any]):
     repeated: str | None = None
 
 
+def _first_repeated(keys: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
 def _parse(name: str, text: str) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> _Object:
         value = _Object(items)
         if len(value) < len(items):
-            keys = [key for key, _ in items]
-            value.repeated = next(key for key in keys if keys.count(key) > 1)
+            value.repeated = _first_repeated(key for key, _ in items)
         return value
 
     def constant(word: str) -> NoReturn:

@@ -202,7 +202,9 @@ def _cost(cost: Cost, without: Cost | None) -> str:
     if without is None:
         return str(cost)
     saved = 1 - cost.total / without.total if without.total else 0.0
-    change = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more"
+    change = f"{saved:.0%} saved"
+    if saved < 0:
+        change = f"{-saved:.0%} more: cache writes cost more than plain input, later reads earn it"
     return f"{cost} with the cache, {without} without: {change}"
 
 

@@ -111,13 +111,17 @@ bool IntArray<T>::ReadBuffer(py::handle object, const char* name, std::int64_t l
 template <typename T>
 void IntArray<T>::ReadSequence(py::handle object, const char* name, std::int64_t low,
                                std::int64_t high) {
-  const auto items = py::reinterpret_steal<py::object>(
-      PySequence_Fast(object.ptr(), StrCat(name, " must be a sequence of integers").c_str()));
+  if (!PySequence_Check(object.ptr())) {  // sets and dicts among others: they have no order
+    throw py::type_error(
+        StrCat(name, " must be a sequence of integers, not ", Py_TYPE(object.ptr())->tp_name));
+  }
+  // A tuple of its own: an item's __index__, or another thread, may change a list meanwhile.
+  const auto items = py::reinterpret_steal<py::object>(PySequence_Tuple(object.ptr()));
   if (!items) throw py::error_already_set();
-  // The length is read anew in every round: an item's __index__ may run code that changes the list.
-  copy_.reserve(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items.ptr())));
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.ptr()); ++i) {
-    auto item = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(items.ptr(), i));
+  const Py_ssize_t count = PyTuple_GET_SIZE(items.ptr());
+  copy_.reserve(static_cast<std::size_t>(count));
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    auto item = py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(items.ptr(), i));
     if (!PyLong_Check(item.ptr())) {
       item = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
       if (!item) throw py::error_already_set();

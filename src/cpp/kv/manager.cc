@@ -10,9 +10,8 @@
 // Invariants of a live row (Check() in inspect.cc tests them all):
 //  - num_computed <= num_tokens, num_computed <= num_reserved; the columns cover exactly
 //    max(num_tokens, num_reserved) tokens.
-//  - A column is published if and only if all its tokens are computed. One exception: a row that
-//  was
-//    cut inside a published block keeps that block as its last column until it writes there again.
+//  - A column is published if and only if all its tokens are computed. One exception: a row cut
+//    inside a published block keeps that block as its last column until it writes there again.
 //  - num_reserved - num_computed is the sum of the unsettled reservations.
 //  - Slots that are handed out lie in blocks which no other row holds and which are not published.
 //  - The ids of tokens lie in the pool, beside the block they belong to; a row stores none.

@@ -16,6 +16,10 @@ SpecialTokens::SpecialTokens(std::vector<SpecialToken> tokens) : tokens_(std::mo
     if (spelling.empty()) {
       throw ArgumentError(StrCat("special token ", tokens_[i].id, " has an empty spelling"));
     }
+    if (spelling.size() > kMaxSpellingBytes) {
+      throw ArgumentError(StrCat("the spelling of a special token has ", spelling.size(),
+                                 " bytes; at most ", kMaxSpellingBytes, " are allowed"));
+    }
     if (i > 0 && tokens_[i - 1].spelling == spelling) {
       throw ArgumentError(StrCat("special token ", spelling, " is given twice"));
     }

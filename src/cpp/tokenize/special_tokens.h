@@ -26,6 +26,10 @@ class SpecialTokens {
     TokenId id;
   };
 
+  /// The longest spelling. It bounds what is read again at each byte of hostile text, so that a
+  /// search stays linear in the text; published spellings have some 30 bytes.
+  static constexpr std::size_t kMaxSpellingBytes = 256;
+
   SpecialTokens() = default;
 
   /// Throws ArgumentError for an empty spelling and for the same spelling twice.
