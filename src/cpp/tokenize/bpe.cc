@@ -26,7 +26,7 @@
 namespace ctx::tokenize {
 namespace {
 
-constexpr std::size_t kBlockBytes = 1024;
+constexpr std::size_t kBlockBytes = 2048;
 constexpr std::size_t kTakenBackTokens = 2;
 
 /// The least of many ranks, leftmost of equals, under updates: a tree of minima in which every node
