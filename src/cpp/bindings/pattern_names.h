@@ -7,7 +7,7 @@
 
 #include "common/error.h"
 #include "common/str_cat.h"
-#include "tokenize/scanner.h"
+#include "tokenize/pretokenize/scanner.h"
 
 namespace ctx::bindings {
 

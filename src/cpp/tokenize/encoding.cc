@@ -6,8 +6,8 @@
 
 #include "common/error.h"
 #include "common/str_cat.h"
-#include "tokenize/bpe.h"
-#include "tokenize/utf8_validation.h"
+#include "tokenize/bpe/merge.h"
+#include "tokenize/unicode/utf8_validation.h"
 
 namespace ctx::tokenize {
 namespace {

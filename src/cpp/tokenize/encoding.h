@@ -18,9 +18,9 @@
 #include <vector>
 
 #include "common/ids.h"
-#include "tokenize/scanner.h"
+#include "tokenize/bpe/vocabulary.h"
+#include "tokenize/pretokenize/scanner.h"
 #include "tokenize/special_tokens.h"
-#include "tokenize/vocabulary.h"
 
 namespace ctx::tokenize {
 

@@ -10,7 +10,7 @@
 #include "tokenize/decoder.h"
 #include "tokenize/shipped.h"
 #include "tokenize/tiny_vocabulary.h"
-#include "tokenize/utf8_validation.h"
+#include "tokenize/unicode/utf8_validation.h"
 
 namespace ctx::tokenize {
 namespace {

@@ -1,4 +1,4 @@
-#include "tokenize/scanner.h"
+#include "tokenize/pretokenize/scanner.h"
 
 #include <algorithm>
 #include <array>

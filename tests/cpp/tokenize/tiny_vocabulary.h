@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "tokenize/vocabulary.h"
+#include "tokenize/bpe/vocabulary.h"
 
 namespace ctx::tokenize::testing {
 

@@ -2,9 +2,9 @@
 #include <string>
 
 #include "doctest/doctest.h"
-#include "tokenize/scan_runs.h"
-#include "tokenize/unicode_tables.h"
-#include "tokenize/utf8.h"
+#include "tokenize/pretokenize/scan_runs.h"
+#include "tokenize/unicode/unicode_tables.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize {
 namespace {

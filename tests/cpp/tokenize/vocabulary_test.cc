@@ -1,4 +1,4 @@
-#include "tokenize/vocabulary.h"
+#include "tokenize/bpe/vocabulary.h"
 
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-#include "tokenize/utf8_validation.h"
+#include "tokenize/unicode/utf8_validation.h"
 
 #include <cstdint>
 #include <cstring>

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tokenize/unicode_tables.h"
-#include "tokenize/utf8.h"
+#include "tokenize/unicode/unicode_tables.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize::scan {
 

@@ -1,4 +1,4 @@
-#include "tokenize/bpe.h"
+#include "tokenize/bpe/merge.h"
 
 #include "doctest/doctest.h"
 #include "support/alloc_failure.h"

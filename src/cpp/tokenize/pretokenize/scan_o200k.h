@@ -18,7 +18,7 @@
 // character; either reading ends at the same place, so it is never taken as a prefix.
 #pragma once
 
-#include "tokenize/scan_runs.h"
+#include "tokenize/pretokenize/scan_runs.h"
 
 namespace ctx::tokenize::scan {
 

@@ -8,7 +8,7 @@
 // (blanks around | are not part of them; a space stands before the ? of the fourth alternative).
 #pragma once
 
-#include "tokenize/scan_runs.h"
+#include "tokenize/pretokenize/scan_runs.h"
 
 namespace ctx::tokenize::scan {
 

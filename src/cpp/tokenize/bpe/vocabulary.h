@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "common/ids.h"
-#include "tokenize/byte_table.h"
+#include "tokenize/bpe/byte_table.h"
 
 namespace ctx::tokenize {
 

@@ -15,9 +15,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "tokenize/scan_cl100k.h"
-#include "tokenize/scan_o200k.h"
-#include "tokenize/scan_r50k.h"
+#include "tokenize/pretokenize/scan_cl100k.h"
+#include "tokenize/pretokenize/scan_o200k.h"
+#include "tokenize/pretokenize/scan_r50k.h"
 
 namespace ctx::tokenize {
 

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenize/vocabulary.h"
+#include "tokenize/bpe/vocabulary.h"
 
 namespace ctx::tokenize {
 

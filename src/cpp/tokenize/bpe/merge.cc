@@ -16,7 +16,7 @@
 // So after each block one test is due, of the last kept token against the first new one. When it
 // fails, twice as many tokens are taken back. Should that add up to too much work (no published
 // vocabulary does), everything is merged in one go.
-#include "tokenize/bpe.h"
+#include "tokenize/bpe/merge.h"
 
 #include <algorithm>
 #include <array>

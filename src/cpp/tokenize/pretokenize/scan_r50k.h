@@ -5,7 +5,7 @@
 // (blanks around | are not part of it; a space stands before each ?).
 #pragma once
 
-#include "tokenize/scan_runs.h"
+#include "tokenize/pretokenize/scan_runs.h"
 
 namespace ctx::tokenize::scan {
 
