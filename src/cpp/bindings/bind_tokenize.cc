@@ -1,4 +1,4 @@
-// `_core.Encoding` and `_core.SpecialTokens`. ctxengine/tokenize.py documents what users call.
+// `_core.Encoding` and `_core.SpecialTokens`. ctxengine/tokenize/ documents what users call.
 #include <algorithm>
 #include <cstdint>
 #include <memory>

@@ -1,12 +1,9 @@
-"""The public surface of ctxengine.tokenize: what it returns, refuses and promises."""
+"""Text to ids and counts: what the calls return, refuse and promise."""
 
 from __future__ import annotations
 
 import array
 import asyncio
-import copy
-import doctest
-import pickle
 import random
 import threading
 import time
@@ -14,37 +11,13 @@ import time
 import ctxengine
 import numpy as np
 import pytest
-from ctxengine import tokenize
 from ctxengine.reference import bpe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenize_support import SINGLE_BYTES, any_text, repaired, tiny
 
-SINGLE_BYTES = {bytes([byte]): byte for byte in range(256)}
 CL100K = ctxengine.get_encoding("cl100k_base")
 QWEN3 = ctxengine.get_encoding("qwen3")
-
-any_text = st.text(st.characters(), max_size=60)  # surrogates too
-
-
-def tiny(ranks, special_tokens=None, **options):
-    return ctxengine.Encoding(
-        "tiny",
-        pat_str=CL100K._pat_str,
-        mergeable_ranks=ranks,
-        special_tokens=special_tokens or {},
-        **options,
-    )
-
-
-def repaired(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def test_docstring_examples():
-    assert doctest.testmod(tokenize).failed == 0
-
-
-# --- encoding ---
 
 
 @given(any_text)
@@ -284,206 +257,6 @@ def test_one_encoding_in_many_threads():
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-# --- decoding ---
-
-
-@pytest.mark.parametrize("token", [100256, 100277, 2**31, 2**32, 2**64, -1, -(2**70)])
-def test_ids_that_are_no_token(token):
-    for call in (CL100K.decode, CL100K.decode_bytes, CL100K.decode_tokens_bytes):
-        with pytest.raises(ctxengine.UnknownTokenError, match=str(token)):
-            call([token])
-    with pytest.raises(KeyError):
-        CL100K.decode_single_token_bytes(token)
-    assert not CL100K.is_special_token(token)
-
-
-@pytest.mark.parametrize("ids", [["a"], [1.5], [None], 5, None, "text", [[1]]])
-def test_ids_that_are_no_integers(ids):
-    for call in (CL100K.decode, CL100K.decode_bytes, CL100K.decode_tokens_bytes):
-        with pytest.raises(TypeError):
-            call(ids)
-
-
-@pytest.mark.parametrize("dtype", [np.uint32, np.int32, np.int64, np.uint64, np.uint16])
-def test_ids_from_arrays(dtype):
-    ids = np.array([15339, 1917], dtype)
-    assert CL100K.decode(ids) == "hello world"
-    assert CL100K.decode(ids[::-1]) == " worldhello"
-    assert CL100K.decode(ids[:0]) == ""
-
-
-def test_ids_from_other_arrays():
-    assert CL100K.decode(array.array("I", [15339, 1917])) == "hello world"
-    assert CL100K.decode((np.int64(15339), 1917)) == "hello world"
-    with pytest.raises(ctxengine.UnknownTokenError):
-        CL100K.decode(np.array([-1]))
-    with pytest.raises(ctxengine.UnknownTokenError):
-        CL100K.decode(np.array([2**40]))
-    with pytest.raises(TypeError):
-        CL100K.decode(np.array([1.0]))
-    with pytest.raises(TypeError):
-        CL100K.decode(np.zeros((2, 2), np.uint32))
-
-
-def test_invalid_utf8_is_decoded_as_asked():
-    ids = CL100K.encode("👍")
-    assert CL100K.decode(ids[:1]) == "\ufffd"
-    assert CL100K.decode(ids[:1], "ignore") == ""
-    with pytest.raises(UnicodeDecodeError):
-        CL100K.decode(ids[:1], errors="strict")
-    with pytest.raises(LookupError):
-        CL100K.decode(ids[:1], errors="no such handler")
-    with pytest.raises(UnicodeDecodeError):
-        CL100K.decode_with_offsets(ids[:1])
-
-
-def test_single_tokens():
-    assert CL100K.encode_single_token("hello") == CL100K.encode_single_token(b"hello") == 15339
-    assert CL100K.encode_single_token("<|endoftext|>") == CL100K.eot_token == 100257
-    assert CL100K.decode_single_token_bytes(100257) == b"<|endoftext|>"
-    for unknown in ("", "hello world", b"\xff\xff\xff"):
-        with pytest.raises(ctxengine.UnknownTokenError):
-            CL100K.encode_single_token(unknown)
-    with pytest.raises(TypeError):
-        CL100K.encode_single_token(5)
-
-
-# --- registry and construction ---
-
-
-def test_encodings_are_made_once():
-    encodings = []
-
-    def work():
-        encodings.append(ctxengine.get_encoding("p50k_edit"))
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({id(encoding) for encoding in encodings}) == 1
-
-
-def test_names():
-    assert ctxengine.list_encoding_names() == [
-        "gpt2",
-        "r50k_base",
-        "p50k_base",
-        "p50k_edit",
-        "cl100k_base",
-        "o200k_base",
-        "o200k_harmony",
-        "qwen2",
-        "qwen3",
-    ]
-    for name in ctxengine.list_encoding_names():
-        assert ctxengine.get_encoding(name).name == name
-    assert repr(CL100K) == "<Encoding 'cl100k_base'>"
-    for unknown in ("", "gpt5", "../gpt2", None, 5, ["gpt2"]):
-        with pytest.raises(ValueError, match="unknown encoding"):
-            ctxengine.get_encoding(unknown)
-
-
-def test_models():
-    assert ctxengine.encoding_for_model("gpt-4o").name == "o200k_base"
-    assert ctxengine.encoding_for_model("openai/gpt-oss-120b").name == "o200k_harmony"
-    assert ctxengine.encoding_for_model("Qwen/Qwen2.5-7B-Instruct").name == "qwen2"
-    assert ctxengine.encoding_for_model("Qwen/Qwen3-8B").name == "qwen3"
-    for unknown in ("", "claude", "Qwen/Qwen3.5-9B", "Qwen/Qwen2-7B"):
-        with pytest.raises(KeyError, match="no encoding is known"):
-            ctxengine.encoding_name_for_model(unknown)
-
-
-def test_qwen_special_tokens():
-    # added_tokens_decoder of Qwen2.5 and Qwen3: spot checks, also of what is not flagged special.
-    qwen2 = ctxengine.get_encoding("qwen2")
-    assert qwen2._special_tokens["<|endoftext|>"] == 151643
-    assert qwen2._special_tokens["<tool_call>"] == 151657
-    assert qwen2._special_tokens["<|file_sep|>"] == 151664
-    assert QWEN3._special_tokens == {
-        **qwen2._special_tokens,
-        "<tool_response>": 151665,
-        "</tool_response>": 151666,
-        "<think>": 151667,
-        "</think>": 151668,
-    }
-
-
-def test_own_tables():
-    encoding = tiny({**SINGLE_BYTES, b"ab": 300}, {"<x>": 400})
-    assert encoding.encode("abc<x>", allowed_special="all") == [300, 99, 400]
-    assert encoding.n_vocab == 401
-    assert encoding.max_token_value == 400
-    assert encoding.special_tokens_set == {"<x>"}
-    assert encoding.is_special_token(400)
-    assert not encoding.is_special_token(300)
-    with pytest.raises(ctxengine.UnknownTokenError, match="endoftext"):
-        _ = encoding.eot_token
-    assert tiny({**SINGLE_BYTES}, {"<x>": 256}, explicit_n_vocab=257).n_vocab == 257
-
-
-@pytest.mark.parametrize(
-    ("ranks", "special_tokens", "message"),
-    [
-        ({}, {}, "single byte 0"),
-        ({b"a": 1}, {}, "single byte 0"),
-        ({**SINGLE_BYTES, b"": 256}, {}, "empty token"),
-        ({**SINGLE_BYTES, b"ab": 97}, {}, "rank 97 is given twice"),
-        ({**SINGLE_BYTES, b"ab": -1}, {}, "outside"),
-        ({**SINGLE_BYTES, b"ab": 2**24}, {}, "too large"),
-        ({**SINGLE_BYTES, b"ab": 2**40}, {}, "outside"),
-        (SINGLE_BYTES, {"<x>": 97}, "id 97 of an ordinary token"),
-        (SINGLE_BYTES, {"": 300}, "empty spelling"),
-    ],
-)
-def test_tables_that_cannot_be(ranks, special_tokens, message):
-    with pytest.raises(ValueError, match=message):
-        tiny(ranks, special_tokens)
-
-
-def test_arguments_that_cannot_be():
-    with pytest.raises(ctxengine.LoadError, match=r"no scanner for the pattern '\\\\w\+'"):
-        ctxengine.Encoding("x", pat_str=r"\w+", mergeable_ranks=SINGLE_BYTES, special_tokens={})
-    with pytest.raises(ctxengine.LoadError, match="explicit_n_vocab is 999"):
-        tiny(SINGLE_BYTES, explicit_n_vocab=999)
-    with pytest.raises(TypeError):
-        tiny({"a": 1})
-    with pytest.raises(TypeError):
-        tiny({**SINGLE_BYTES, b"ab": "300"})
-
-
-def test_gpt2s_own_pattern_is_known():
-    encoding = ctxengine.Encoding(
-        "gpt2",
-        pat_str=r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-        mergeable_ranks=ctxengine.get_encoding("gpt2")._mergeable_ranks,
-        special_tokens={"<|endoftext|>": 50256},
-    )
-    assert encoding == ctxengine.get_encoding("gpt2")
-
-
-def test_equality_is_of_what_decides_the_ids():
-    assert ctxengine.get_encoding("gpt2") == ctxengine.get_encoding("r50k_base")
-    assert hash(ctxengine.get_encoding("gpt2")) == hash(ctxengine.get_encoding("r50k_base"))
-    assert CL100K != QWEN3
-    assert CL100K != "cl100k_base"
-    assert tiny(SINGLE_BYTES) != tiny(SINGLE_BYTES, {"<x>": 300})
-    assert tiny({**SINGLE_BYTES, b"ab": 300}) != tiny({**SINGLE_BYTES, b"ab": 301})
-    assert tiny({**SINGLE_BYTES, b"ab": 300}) == tiny({b"ab": 300, **SINGLE_BYTES})
-
-
-def test_copies_and_pickles():
-    assert pickle.loads(pickle.dumps(CL100K)) is CL100K
-    assert len(pickle.dumps(CL100K)) < 200
-    assert copy.copy(CL100K) is copy.deepcopy(CL100K) is CL100K
-    encoding = tiny({**SINGLE_BYTES, b"ab": 300}, {"<x>": 400})
-    again = pickle.loads(pickle.dumps(encoding))
-    assert again == encoding
-    assert again.name == "tiny"
-    assert again.encode("ab<x>", allowed_special="all") == [300, 400]
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,14 @@
-"""Exact byte-level BPE: text to token ids, counts, and back.
-
-The encodings' tables are package data; nothing is downloaded. Names and behaviour are tiktoken's
-wherever tiktoken has them, so ``import ctxengine as tiktoken`` is enough to change over, and the
-ids are the same for every text.
-
->>> import ctxengine
->>> encoding = ctxengine.get_encoding("o200k_base")
->>> encoding.encode("hello world")
-[24912, 2375]
->>> encoding.count("hello world")
-2
->>> encoding.decode([24912, 2375])
-'hello world'
-
-An `Encoding` never changes; every method may be called from any thread, and long calls release the
-GIL.
-"""
+"""The class `Encoding`."""
 
 from __future__ import annotations
 
 import functools
 import operator
-from bisect import bisect_left
 
 from ctxengine import _core
 from ctxengine.errors import ArgumentError, LoadError, UnknownTokenError
+from ctxengine.tokenize.patterns import PATTERN_OF, SCANNER_OF
+from ctxengine.tokenize.unstable import completions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,50 +18,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-
-__all__ = [
-    "Encoding",
-    "encoding_for_model",
-    "encoding_name_for_model",
-    "get_encoding",
-    "list_encoding_names",
-]
-
-# The published pre-tokenizer patterns and the native scanner of each. Sources: tiktoken 0.14
-# (openai_public.py), GPT-2's encoder.py, and the tokenizer.json of Qwen2.5.
-_R50K = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-_GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-_CL100K = (
-    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"""
-    r"""|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
-)
-_O200K = "|".join(
-    (
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-        r"""\p{N}{1,3}""",
-        r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
-        r"""\s*[\r\n]+""",
-        r"""\s+(?!\S)""",
-        r"""\s+""",
-    )
-)
-_QWEN2 = (
-    r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"""
-    r"""|\s*[\r\n]+|\s+(?!\S)|\s+"""
-)
-_SCANNER_OF = {_R50K: "r50k", _GPT2: "r50k", _CL100K: "cl100k", _O200K: "o200k", _QWEN2: "qwen2"}
-_PATTERN_OF = {"r50k": _R50K, "cl100k": _CL100K, "o200k": _O200K, "qwen2": _QWEN2}
-
-# Unicode's White_Space property, for which str.isspace is not quite the test.
-_WHITE_SPACE = frozenset(
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-
-# encode_with_unstable tries every token that could straddle the end, for every byte that it could
-# begin at: quadratic in the unstable part. No word of a real text comes near this size.
-_MAX_UNSTABLE_BYTES = 1024
 
 _NO_SPECIAL_TOKENS = _core.SpecialTokens({})
 
@@ -129,7 +69,7 @@ class Encoding:
         special_tokens: Mapping[str, int],
         explicit_n_vocab: int | None = None,
     ) -> None:
-        scanner = _SCANNER_OF.get(pat_str)
+        scanner = SCANNER_OF.get(pat_str)
         if scanner is None:
             raise LoadError(f"encoding {name}: no scanner for the pattern {pat_str!r}")
         native = _core.Encoding(name, scanner, dict(mergeable_ranks), dict(special_tokens))
@@ -353,6 +293,7 @@ class Encoding:
 
         Examples
         --------
+        >>> from ctxengine.tokenize import get_encoding
         >>> encoding = get_encoding("qwen3")
         >>> encoding.encode_segments([("<|im_start|>user\n", True), ("<|im_end|>", False)]).tolist()
         [151644, 872, 198, 27, 91, 318, 6213, 91, 29]
@@ -406,54 +347,7 @@ class Encoding:
         ids, num_unstable = self._native.encode_unstable(text, allowed, disallowed)
         stable = ids[: len(ids) - num_unstable]
         unstable = self.decode_bytes(ids[len(stable) :])
-        if len(unstable) > _MAX_UNSTABLE_BYTES:
-            raise ArgumentError(
-                f"the unstable end of the text has {len(unstable)} bytes, "
-                f"the limit is {_MAX_UNSTABLE_BYTES}"
-            )
-        return stable, sorted(map(list, self._completions(unstable)))
-
-    def _completions(self, unstable: bytes) -> set[tuple[int, ...]]:
-        completions: set[tuple[int, ...]] = set()
-        if not unstable:
-            return completions
-        for token in self._tokens_beginning_with(unstable):
-            completions.add((self._native.encode_single_token(token),))
-        # A token that straddles the end may begin at any later byte too. What then comes before it
-        # is encoded anew, together with it.
-        for i in range(1, len(unstable)):
-            for token in self._tokens_beginning_with(unstable[i:]):
-                ids = self._encode_text_or_merge(unstable[:i] + token)
-                completions.add(self._shortest_covering(ids, len(unstable)))
-        # More text can make the pattern cut off the last white space, which `unstable` has joined.
-        last = _last_character(unstable)
-        if last in _WHITE_SPACE and len(last.encode()) < len(unstable):
-            cut = len(unstable) - len(last.encode())
-            merge = self._native.merge_bytes
-            completions.add((*merge(unstable[:cut]), *merge(unstable[cut:])))
-        return completions
-
-    def _tokens_beginning_with(self, prefix: bytes) -> list[bytes]:
-        tokens = self._sorted_tokens
-        begin = end = bisect_left(tokens, prefix)
-        while end < len(tokens) and tokens[end].startswith(prefix):
-            end += 1
-        return tokens[begin:end]
-
-    def _encode_text_or_merge(self, data: bytes) -> list[int]:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            return self._native.merge_bytes(data)
-        return self._native.encode_ordinary(text)
-
-    def _shortest_covering(self, ids: list[int], num_bytes: int) -> tuple[int, ...]:
-        covered = 0
-        for num_ids, token in enumerate(self._native.decode_tokens(ids), 1):
-            covered += len(token)
-            if covered >= num_bytes:
-                return tuple(ids[:num_ids])
-        return tuple(ids)
+        return stable, completions(self._native, self._sorted_tokens, unstable)
 
     def _special_modes(
         self,
@@ -697,7 +591,9 @@ class Encoding:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Encoding], tuple[Any, ...]]:
-        if _ENCODINGS.get(self.name) is self:
+        from ctxengine.tokenize.registry import get_encoding, is_shared
+
+        if is_shared(self):
             return get_encoding, (self.name,)
         return _rebuild, (self.name, self._pat_str, self._mergeable_ranks, self._special_tokens)
 
@@ -705,7 +601,7 @@ class Encoding:
 
     @property
     def _pat_str(self) -> str:
-        return _PATTERN_OF[self._native.pattern]
+        return PATTERN_OF[self._native.pattern]
 
     @functools.cached_property
     def _mergeable_ranks(self) -> dict[bytes, int]:
@@ -729,17 +625,6 @@ def _matcher(ids: frozenset[tuple[str, int]]) -> _core.SpecialTokens:
     return _core.SpecialTokens(dict(ids))
 
 
-def _last_character(data: bytes) -> str:
-    """Return the character that the bytes end in, or "" if they do not end in a whole one."""
-    begin = len(data) - 1
-    while begin > 0 and data[begin] & 0xC0 == 0x80:
-        begin -= 1
-    try:
-        return data[begin:].decode()
-    except UnicodeDecodeError:
-        return ""
-
-
 def _check_threads(num_threads: int) -> None:
     if num_threads < 1:
         raise ArgumentError(f"num_threads must be >= 1, got {num_threads}")
@@ -751,164 +636,3 @@ def _rebuild(
     return Encoding(
         name, pat_str=pat_str, mergeable_ranks=mergeable_ranks, special_tokens=special_tokens
     )
-
-
-_ENCODINGS: dict[str, Encoding] = {}
-
-
-def get_encoding(encoding_name: str) -> Encoding:
-    """Return a shipped encoding: always the same object for a name.
-
-    Parameters
-    ----------
-    encoding_name : str
-        One of `list_encoding_names`.
-
-    Returns
-    -------
-    Encoding
-        The first call for a name reads the tables; later calls are a dictionary look-up.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such encoding (a ValueError too).
-    LoadError
-        If the package data is damaged.
-    """
-    encoding = _ENCODINGS.get(encoding_name) if isinstance(encoding_name, str) else None
-    if encoding is not None:
-        return encoding
-    names = list_encoding_names()
-    if encoding_name not in names:
-        raise ArgumentError(
-            f"unknown encoding {encoding_name!r}; there are {', '.join(names)} (of ctxengine "
-            f"{_core.__version__})"
-        )
-    # Without a lock, which a forked child could inherit held: of two threads that load at once, the
-    # second takes the first one's.
-    loaded = Encoding._wrap(_core.Encoding.shipped(encoding_name, _vocabulary_directory()))
-    return _ENCODINGS.setdefault(encoding_name, loaded)
-
-
-def list_encoding_names() -> list[str]:
-    """Return the names that `get_encoding` takes."""
-    return _core.shipped_encoding_names()
-
-
-def _vocabulary_directory() -> str:
-    from importlib.resources import files
-
-    return str(files("ctxengine") / "vocabularies")
-
-
-# Facts of tiktoken 0.14 (tiktoken/model.py), then open models: gpt-oss, and the Qwen generations
-# whose vocabulary and added tokens are the shipped ones, by their names on the Hugging Face hub.
-# Qwen2 has fewer added tokens than Qwen2.5 and Qwen3.5 another vocabulary, so neither is here.
-_ENCODING_OF_MODEL = {
-    "o1": "o200k_base",
-    "o3": "o200k_base",
-    "o4-mini": "o200k_base",
-    "gpt-5": "o200k_base",
-    "gpt-4.1": "o200k_base",
-    "gpt-4o": "o200k_base",
-    "gpt-4": "cl100k_base",
-    "gpt-3.5-turbo": "cl100k_base",
-    "gpt-3.5": "cl100k_base",
-    "gpt-35-turbo": "cl100k_base",
-    "davinci-002": "cl100k_base",
-    "babbage-002": "cl100k_base",
-    "text-embedding-ada-002": "cl100k_base",
-    "text-embedding-3-small": "cl100k_base",
-    "text-embedding-3-large": "cl100k_base",
-    "text-davinci-003": "p50k_base",
-    "text-davinci-002": "p50k_base",
-    "text-davinci-001": "r50k_base",
-    "text-curie-001": "r50k_base",
-    "text-babbage-001": "r50k_base",
-    "text-ada-001": "r50k_base",
-    "davinci": "r50k_base",
-    "curie": "r50k_base",
-    "babbage": "r50k_base",
-    "ada": "r50k_base",
-    "code-davinci-002": "p50k_base",
-    "code-davinci-001": "p50k_base",
-    "code-cushman-002": "p50k_base",
-    "code-cushman-001": "p50k_base",
-    "davinci-codex": "p50k_base",
-    "cushman-codex": "p50k_base",
-    "text-davinci-edit-001": "p50k_edit",
-    "code-davinci-edit-001": "p50k_edit",
-    "text-similarity-davinci-001": "r50k_base",
-    "text-similarity-curie-001": "r50k_base",
-    "text-similarity-babbage-001": "r50k_base",
-    "text-similarity-ada-001": "r50k_base",
-    "text-search-davinci-doc-001": "r50k_base",
-    "text-search-curie-doc-001": "r50k_base",
-    "text-search-babbage-doc-001": "r50k_base",
-    "text-search-ada-doc-001": "r50k_base",
-    "code-search-babbage-code-001": "r50k_base",
-    "code-search-ada-code-001": "r50k_base",
-    "gpt2": "gpt2",
-    "gpt-2": "gpt2",
-    "gpt-oss": "o200k_harmony",
-    "qwen2.5": "qwen2",
-    "qwen3": "qwen3",
-}
-_ENCODING_OF_MODEL_PREFIX = {
-    "o1-": "o200k_base",
-    "o3-": "o200k_base",
-    "o4-mini-": "o200k_base",
-    "gpt-5": "o200k_base",
-    "gpt-4.5-": "o200k_base",
-    "gpt-4.1-": "o200k_base",
-    "chatgpt-4o-": "o200k_base",
-    "gpt-4o-": "o200k_base",
-    "gpt-4-": "cl100k_base",
-    "gpt-3.5-turbo-": "cl100k_base",
-    "gpt-35-turbo-": "cl100k_base",
-    "gpt-oss-": "o200k_harmony",
-    "ft:gpt-4o": "o200k_base",
-    "ft:gpt-4": "cl100k_base",
-    "ft:gpt-3.5-turbo": "cl100k_base",
-    "ft:davinci-002": "cl100k_base",
-    "ft:babbage-002": "cl100k_base",
-    "openai/gpt-oss-": "o200k_harmony",
-    "qwen2.5-": "qwen2",
-    "Qwen2.5-": "qwen2",
-    "Qwen/Qwen2.5-": "qwen2",
-    "qwen3-": "qwen3",
-    "Qwen3-": "qwen3",
-    "Qwen/Qwen3-": "qwen3",
-}
-
-
-def encoding_name_for_model(model_name: str) -> str:
-    """Return the name of the encoding that a model uses.
-
-    Versions and fine-tunes are known by their prefixes, so a name that no model has may have one.
-
-    Raises
-    ------
-    UnknownTokenError
-        If the name is not known (a KeyError too).
-    """
-    if model_name in _ENCODING_OF_MODEL:
-        return _ENCODING_OF_MODEL[model_name]
-    for prefix, name in _ENCODING_OF_MODEL_PREFIX.items():
-        if model_name.startswith(prefix):
-            return name
-    raise UnknownTokenError(
-        f"no encoding is known for the model {model_name!r}; name one with get_encoding"
-    )
-
-
-def encoding_for_model(model_name: str) -> Encoding:
-    """Return the encoding that a model uses.
-
-    Raises
-    ------
-    UnknownTokenError
-        If the name is not known (a KeyError too).
-    """
-    return get_encoding(encoding_name_for_model(model_name))
