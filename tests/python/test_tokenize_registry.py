@@ -102,8 +102,8 @@ def test_own_tables():
     [
         ({}, {}, "single byte 0"),
         ({b"a": 1}, {}, "single byte 0"),
-        ({**SINGLE_BYTES, b"": 256}, {}, "empty token"),
-        ({**SINGLE_BYTES, b"ab": 97}, {}, "rank 97 is given twice"),
+        ({**SINGLE_BYTES, b"": 256}, {}, "token 256 is empty"),
+        ({**SINGLE_BYTES, b"ab": 97}, {}, "token id 97 is given twice"),
         ({**SINGLE_BYTES, b"ab": -1}, {}, "outside"),
         ({**SINGLE_BYTES, b"ab": 2**24}, {}, "too large"),
         ({**SINGLE_BYTES, b"ab": 2**40}, {}, "outside"),

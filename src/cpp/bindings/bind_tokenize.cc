@@ -73,9 +73,9 @@ std::shared_ptr<Encoding> FromRanks(std::string name, std::string_view pattern,
 py::dict RanksOf(const Encoding& encoding) {
   py::dict ranks;
   const Vocabulary& vocabulary = encoding.vocabulary();
-  for (std::size_t id = 0; id < vocabulary.size(); ++id) {
-    const std::string_view bytes = vocabulary.Bytes(static_cast<TokenId>(id));
-    if (!bytes.empty()) ranks[py::bytes(bytes)] = id;
+  for (tokenize::Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
+    const std::string_view bytes = vocabulary.Bytes(rank);
+    if (!bytes.empty()) ranks[py::bytes(bytes)] = vocabulary.IdOf(rank);
   }
   return ranks;
 }

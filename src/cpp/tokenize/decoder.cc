@@ -10,7 +10,7 @@ namespace {
 
 /// Empty when there is no such token; no token is empty.
 std::string_view BytesOrEmpty(const Encoding& encoding, TokenId id) noexcept {
-  const std::string_view ordinary = encoding.vocabulary().Bytes(id);
+  const std::string_view ordinary = encoding.TokenBytes(id);
   if (!ordinary.empty()) return ordinary;
   const SpecialToken* const special = encoding.FindSpecialToken(id);
   return special == nullptr ? std::string_view() : std::string_view(special->spelling);
@@ -44,8 +44,8 @@ std::vector<std::string_view> SortedTokenBytes(const Encoding& encoding) {
   const Vocabulary& vocabulary = encoding.vocabulary();
   std::vector<std::string_view> tokens;
   tokens.reserve(vocabulary.num_tokens());
-  for (std::size_t id = 0; id < vocabulary.size(); ++id) {
-    const std::string_view bytes = vocabulary.Bytes(static_cast<TokenId>(id));
+  for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
+    const std::string_view bytes = vocabulary.Bytes(rank);
     if (!bytes.empty()) tokens.push_back(bytes);
   }
   std::sort(tokens.begin(), tokens.end());

@@ -73,7 +73,7 @@ struct ModelDefinition {
   /// What merging begins with.
   enum class Symbols : std::uint8_t {
     kBytes,
-    kCharacters,  ///< a character that is no token ends as its bytes, ids in `byte_ids`
+    kCharacters,  ///< a character that no merge takes up and that is no token becomes `byte_ids`
   };
   MergeRule merge_rule = MergeRule::kRanks;
   Symbols symbols = Symbols::kBytes;
@@ -81,8 +81,11 @@ struct ModelDefinition {
   /// ignore_merges; tiktoken's rule).
   bool whole_first = true;
   std::vector<TokenDefinition> tokens;              ///< kRanks: in order of rank
-  std::vector<std::pair<TokenId, TokenId>> merges;  ///< ids of the two parts, in order of rank
-  std::vector<TokenId> byte_ids;  ///< kCharacters: the 256 tokens <0x00> to <0xFF>
+  std::vector<std::pair<TokenId, TokenId>> merges;  ///< kPairs: ids of the parts, in order of rank
+  std::vector<TokenId> byte_ids;  ///< kCharacters: the 256 tokens <0x00> to <0xFF>, not in `tokens`
+  // What CanonicalModel sorts out of `tokens`; loaders leave these empty.
+  std::vector<TokenDefinition> whole_tokens;   ///< found whole, never by merging
+  std::vector<TokenDefinition> unused_tokens;  ///< never found in text, but decoded
   friend bool operator==(const ModelDefinition&, const ModelDefinition&) = default;
 };
 

@@ -29,37 +29,51 @@ class Rollback {
   bool done_ = false;
 };
 
-// What becomes of the pre-tokens of a run of ordinary text. Token(id): the pre-token is a token.
-// Merge(...): it is not. Full(): no need to go on.
+// What becomes of ordinary text: its ranks, pre-token by pre-token, or their number. Token(rank):
+// the pre-token is a token. Merge(...): it is not. Full(): no need to go on. Special(id) comes
+// between.
 
 class AppendIds {
  public:
-  explicit AppendIds(std::vector<TokenId>& ids) : ids_(ids) {}
-  void Token(TokenId id) { ids_.push_back(id); }
-  void Merge(const Vocabulary& vocabulary, std::string_view bytes, const char* readable_end) {
-    if (bytes.size() > kShortBytes) return MergeLong(vocabulary, bytes, ids_);
-    std::array<TokenId, kShortBytes> merged;
-    const std::size_t num_ids = MergeShort(vocabulary, bytes, readable_end, merged.data());
-    ids_.insert(ids_.end(), merged.begin(), merged.begin() + num_ids);
+  AppendIds(const Vocabulary& vocabulary, std::vector<TokenId>& ids)
+      : vocabulary_(vocabulary), ids_(ids) {}
+  void Special(TokenId id) { ids_.push_back(id); }
+  void Token(Rank rank) { ids_.push_back(vocabulary_.IdOf(rank)); }
+  void Merge(std::string_view bytes, const char* readable_end) {
+    const std::size_t begin = ids_.size();
+    if (bytes.size() > kShortBytes) {
+      MergeLong(vocabulary_, bytes, ids_);
+    } else {
+      std::array<Rank, kShortBytes> merged;
+      const std::size_t num_ranks = MergeShort(vocabulary_, bytes, readable_end, merged.data());
+      ids_.insert(ids_.end(), merged.begin(), merged.begin() + num_ranks);
+    }
+    if (vocabulary_.ranks_are_ids()) return;
+    for (std::size_t i = begin; i < ids_.size(); ++i) ids_[i] = vocabulary_.IdOf(ids_[i]);
   }
   static constexpr bool Full() noexcept { return false; }
 
  private:
+  const Vocabulary& vocabulary_;
   std::vector<TokenId>& ids_;
 };
 
 /// Also knows how many ids the last pre-token gave.
 class AppendIdsAndMark {
  public:
-  explicit AppendIdsAndMark(std::vector<TokenId>& ids)
-      : ids_(ids), append_(ids), last_begin_(ids.size()) {}
-  void Token(TokenId id) {
+  AppendIdsAndMark(const Vocabulary& vocabulary, std::vector<TokenId>& ids)
+      : ids_(ids), append_(vocabulary, ids), last_begin_(ids.size()) {}
+  void Special(TokenId id) {
+    ids_.push_back(id);
     last_begin_ = ids_.size();
-    append_.Token(id);
   }
-  void Merge(const Vocabulary& vocabulary, std::string_view bytes, const char* readable_end) {
+  void Token(Rank rank) {
     last_begin_ = ids_.size();
-    append_.Merge(vocabulary, bytes, readable_end);
+    append_.Token(rank);
+  }
+  void Merge(std::string_view bytes, const char* readable_end) {
+    last_begin_ = ids_.size();
+    append_.Merge(bytes, readable_end);
   }
   static constexpr bool Full() noexcept { return false; }
   std::size_t num_last_ids() const noexcept { return ids_.size() - last_begin_; }
@@ -72,22 +86,24 @@ class AppendIdsAndMark {
 
 class CountIds {
  public:
-  explicit CountIds(std::int64_t limit = INT64_MAX) : limit_(limit) {}
-  void Token(TokenId /*id*/) noexcept { ++count_; }
-  void Merge(const Vocabulary& vocabulary, std::string_view bytes, const char* readable_end) {
+  explicit CountIds(const Vocabulary& vocabulary, std::int64_t limit = INT64_MAX)
+      : vocabulary_(vocabulary), limit_(limit) {}
+  void Special(TokenId /*id*/) noexcept { ++count_; }
+  void Token(Rank /*rank*/) noexcept { ++count_; }
+  void Merge(std::string_view bytes, const char* readable_end) {
     if (bytes.size() > kShortBytes) {
-      std::vector<TokenId> merged;
-      MergeLong(vocabulary, bytes, merged);
-      count_ += static_cast<std::int64_t>(merged.size());
+      count_ += CountMerged(vocabulary_, bytes);
       return;
     }
-    std::array<TokenId, kShortBytes> merged;
-    count_ += static_cast<std::int64_t>(MergeShort(vocabulary, bytes, readable_end, merged.data()));
+    std::array<Rank, kShortBytes> merged;
+    count_ +=
+        static_cast<std::int64_t>(MergeShort(vocabulary_, bytes, readable_end, merged.data()));
   }
   bool Full() const noexcept { return count_ > limit_; }
   std::int64_t count() const noexcept { return count_; }
 
  private:
+  const Vocabulary& vocabulary_;
   std::int64_t limit_;
   std::int64_t count_ = 0;
 };
@@ -99,11 +115,11 @@ void ForOrdinary(Pattern pattern, const Vocabulary& vocabulary, std::string_view
     const char* const text_end = text.data() + text.size();
     for (std::size_t begin = 0; begin < text.size();) {
       const std::size_t end = NextPreToken<constant()>(text, begin);
-      const TokenId id = vocabulary.Find(text.data() + begin, end - begin, text_end);
-      if (id != kNoToken) {
-        sink.Token(id);
+      const Rank rank = vocabulary.Find(text.data() + begin, end - begin, text_end);
+      if (rank != kNoToken) {
+        sink.Token(rank);
       } else {
-        sink.Merge(vocabulary, text.substr(begin, end - begin), text_end);
+        sink.Merge(text.substr(begin, end - begin), text_end);
       }
       if (sink.Full()) return;
       begin = end;
@@ -150,7 +166,7 @@ void ForSegments(Pattern pattern, const Vocabulary& vocabulary, const SpecialTok
   std::size_t done = 0;
   for (const SpecialTokens::Match& match : rendered.matches) {
     ForOrdinary(pattern, vocabulary, rendered.text.substr(done, match.begin - done), sink);
-    sink.Token(match.id);
+    sink.Special(match.id);
     done = match.end;
   }
   ForOrdinary(pattern, vocabulary, rendered.text.substr(done), sink);
@@ -206,19 +222,22 @@ Encoding::Encoding(std::string name, Pattern pattern, Vocabulary vocabulary,
   Fingerprint fingerprint;
   fingerprint.Number(static_cast<std::uint64_t>(pattern_));
   fingerprint.Number(vocabulary_.num_tokens());
-  for (std::size_t id = 0; id < vocabulary_.size(); ++id) {
-    const std::string_view bytes = vocabulary_.Bytes(static_cast<TokenId>(id));
+  fingerprint.Number(static_cast<std::uint64_t>(vocabulary_.symbols()));
+  fingerprint.Number(vocabulary_.num_merged());
+  fingerprint.Number(vocabulary_.num_findable());
+  for (Rank rank = 0; rank < vocabulary_.num_ranks(); ++rank) {
+    const std::string_view bytes = vocabulary_.Bytes(rank);
     if (bytes.empty()) continue;
-    fingerprint.Number(id);
+    fingerprint.Number(vocabulary_.IdOf(rank));
     fingerprint.Bytes(bytes);
-    max_token_id_ = static_cast<TokenId>(id);
+    max_token_id_ = std::max(max_token_id_, vocabulary_.IdOf(rank));
   }
   for (const SpecialToken& token : by_id_) {
     if (token.id > INT32_MAX) {
       throw LoadError(StrCat("special token ", token.spelling, " has id ", token.id,
                              ", the limit is ", INT32_MAX));
     }
-    if (!vocabulary_.Bytes(token.id).empty()) {
+    if (!TokenBytes(token.id).empty()) {
       throw LoadError(StrCat("special token ", token.spelling, " has the id ", token.id,
                              " of an ordinary token"));
     }
@@ -231,13 +250,13 @@ Encoding::Encoding(std::string name, Pattern pattern, Vocabulary vocabulary,
 
 void Encoding::EncodeOrdinary(std::string_view utf8, std::vector<TokenId>& ids) const {
   Rollback rollback(ids);
-  AppendIds sink(ids);
+  AppendIds sink(vocabulary_, ids);
   ForOrdinary(pattern_, vocabulary_, utf8, sink);
   rollback.Commit();
 }
 
 std::int64_t Encoding::CountOrdinary(std::string_view utf8) const {
-  CountIds sink;
+  CountIds sink(vocabulary_);
   ForOrdinary(pattern_, vocabulary_, utf8, sink);
   return sink.count();
 }
@@ -248,7 +267,7 @@ bool Encoding::FitsOrdinary(std::string_view utf8, std::int64_t limit) const {
   if (limit < 0 || (utf8.size() + max_bytes - 1) / max_bytes > static_cast<std::uint64_t>(limit)) {
     return false;
   }
-  CountIds sink(limit);
+  CountIds sink(vocabulary_, limit);
   ForOrdinary(pattern_, vocabulary_, utf8, sink);
   return !sink.Full();
 }
@@ -256,7 +275,7 @@ bool Encoding::FitsOrdinary(std::string_view utf8, std::int64_t limit) const {
 void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed,
                       std::vector<TokenId>& ids) const {
   Rollback rollback(ids);
-  AppendIds sink(ids);
+  AppendIds sink(vocabulary_, ids);
   const Segment segment{utf8, true};
   ForSegments(pattern_, vocabulary_, allowed, {&segment, 1}, sink);
   rollback.Commit();
@@ -265,25 +284,23 @@ void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed,
 std::size_t Encoding::EncodeWithUnstable(std::string_view utf8, const SpecialTokens& allowed,
                                          std::vector<TokenId>& ids) const {
   Rollback rollback(ids);
-  AppendIdsAndMark sink(ids);
+  AppendIdsAndMark sink(vocabulary_, ids);
   const Segment segment{utf8, true};
   const std::size_t size_before = ids.size();
   ForSegments(pattern_, vocabulary_, allowed, {&segment, 1}, sink);
   rollback.Commit();
-  const bool ends_in_special = ids.size() > size_before && FindSpecialToken(ids.back()) != nullptr;
-  if (ends_in_special) return 0;
   return NumUnstable(std::span<const TokenId>(ids).subspan(size_before), sink.num_last_ids());
 }
 
 void Encoding::EncodeSegments(std::span<const Segment> segments, std::vector<TokenId>& ids) const {
   Rollback rollback(ids);
-  AppendIds sink(ids);
+  AppendIds sink(vocabulary_, ids);
   ForSegments(pattern_, vocabulary_, special_tokens_, segments, sink);
   rollback.Commit();
 }
 
 std::int64_t Encoding::CountSegments(std::span<const Segment> segments) const {
-  CountIds sink;
+  CountIds sink(vocabulary_);
   ForSegments(pattern_, vocabulary_, special_tokens_, segments, sink);
   return sink.count();
 }
@@ -293,13 +310,13 @@ void Encoding::EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) co
   if (num_valid == bytes.size()) return EncodeOrdinary(bytes, ids);
   Rollback rollback(ids);
   const std::size_t size_before = ids.size();
-  AppendIdsAndMark sink(ids);
+  AppendIdsAndMark sink(vocabulary_, ids);
   ForOrdinary(pattern_, vocabulary_, bytes.substr(0, num_valid), sink);
   const std::size_t num_unstable =
       NumUnstable(std::span<const TokenId>(ids).subspan(size_before), sink.num_last_ids());
   std::size_t begin = num_valid;
   for (std::size_t i = 0; i < num_unstable; ++i) {
-    begin -= vocabulary_.Bytes(ids.back()).size();
+    begin -= TokenBytes(ids.back()).size();
     ids.pop_back();
   }
   EncodePreToken(bytes.substr(begin), ids);
@@ -308,20 +325,21 @@ void Encoding::EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) co
 
 void Encoding::EncodePreToken(std::string_view bytes, std::vector<TokenId>& ids) const {
   if (bytes.empty()) return;
-  const TokenId id = vocabulary_.Find(bytes);
-  if (id != kNoToken) {
-    ids.push_back(id);
-    return;
-  }
   Rollback rollback(ids);
-  Merge(vocabulary_, bytes, ids);
+  AppendIds sink(vocabulary_, ids);
+  const Rank rank = vocabulary_.Find(bytes);
+  if (rank != kNoToken) {
+    sink.Token(rank);
+  } else {
+    sink.Merge(bytes, bytes.data() + bytes.size());
+  }
   rollback.Commit();
 }
 
 std::size_t Encoding::NumUnstable(std::span<const TokenId> ids,
                                   std::size_t num_last) const noexcept {
   const auto is_blank = [this](TokenId id) {
-    const std::string_view bytes = vocabulary_.Bytes(id);
+    const std::string_view bytes = TokenBytes(id);
     return !bytes.empty() && bytes.find_first_not_of(" \n\t") == std::string_view::npos;
   };
   if (num_last == 0 || !is_blank(ids[ids.size() - num_last])) return num_last;
@@ -337,8 +355,8 @@ const SpecialToken* Encoding::FindSpecialToken(TokenId id) const noexcept {
 
 TokenId Encoding::EncodeSingleToken(std::string_view bytes) const {
   if (!bytes.empty()) {
-    const TokenId id = vocabulary_.Find(bytes);
-    if (id != kNoToken) return id;
+    const Rank rank = vocabulary_.Find(bytes);
+    if (rank != kNoToken) return vocabulary_.IdOf(rank);
   }
   if (const auto id = special_tokens_.IdOf(bytes)) return *id;
   throw UnknownTokenError(

@@ -71,6 +71,10 @@ class Encoding {
   std::optional<TokenId> SpecialTokenId(std::string_view spelling) const noexcept {
     return special_tokens_.IdOf(spelling);
   }
+  /// The bytes of an ordinary token; empty when there is none of this id.
+  std::string_view TokenBytes(TokenId id) const noexcept {
+    return vocabulary_.Bytes(vocabulary_.RankOf(id));
+  }
   /// Nothing when `id` is no special token.
   const SpecialToken* FindSpecialToken(TokenId id) const noexcept;
 

@@ -83,7 +83,7 @@ TEST_CASE("packed files: rows, holes, and a second file that goes on") {
   std::vector<std::string> rows = SingleByteRows();
   rows.insert(rows.end(), {"", "ab", std::string(255, 'q')});
   const Vocabulary vocabulary = Load({Packed(rows), Packed({"", "later"}, 259)});
-  CHECK(vocabulary.size() == 261);
+  CHECK(vocabulary.num_ranks() == 261);
   CHECK(vocabulary.num_tokens() == 259);
   CHECK(vocabulary.max_token_bytes() == 255);
   CHECK(vocabulary.Bytes(256).empty());
@@ -144,13 +144,12 @@ TEST_CASE("ranks: what cannot be a vocabulary is refused") {
   CHECK(complaint("ab", 256) == "no error");
   CHECK(complaint("ab", Vocabulary::kMaxTokens - 1) == "no error");
   CHECK(complaint("ab", Vocabulary::kMaxTokens) ==
-        "rank 16777216 is too large, the limit is 16777215");
-  CHECK(complaint("ab", 97) == "rank 97 is given twice");
+        "token id 16777216 is too large, the limit is 16777215");
+  CHECK(complaint("ab", 97) == "token id 97 is given twice");
   CHECK(complaint("\xFF", 256) == "token '\\xff' has two ranks, 255 and 256");
-  CHECK(complaint("", 256) == "rank 256 is an empty token");
+  CHECK(complaint("", 256) == "token 256 is empty");
   CHECK(complaint(std::string(65535, 'a'), 256) == "no error");
-  CHECK(complaint(std::string(65536, 'a'), 256) ==
-        "the token of rank 256 has 65536 bytes, the limit is 65535");
+  CHECK(complaint(std::string(65536, 'a'), 256) == "token 256 has 65536 bytes, the limit is 65535");
 }
 
 TEST_CASE("look-up: keys of every length, near misses, and NUL bytes") {
@@ -178,13 +177,13 @@ TEST_CASE("look-up: keys of every length, near misses, and NUL bytes") {
 TEST_CASE("look-up of pairs: the filter hides no token and invents none") {
   const Vocabulary& vocabulary = testing::Shipped("o200k_base").vocabulary();
   std::string joined;
-  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+  for (TokenId id = 0; id < vocabulary.num_ranks(); ++id) {
     const std::string_view bytes = vocabulary.Bytes(id);
     if (bytes.empty()) continue;
     const char* const end = bytes.data() + bytes.size();
-    REQUIRE(vocabulary.FindUnlikely(bytes.data(), bytes.size(), end) == id);
+    REQUIRE(vocabulary.FindMerged(bytes.data(), bytes.size(), end) == id);
     joined.assign(bytes).append(vocabulary.Bytes(id / 2));
-    REQUIRE(vocabulary.FindUnlikely(joined.data(), joined.size(), joined.data() + joined.size()) ==
+    REQUIRE(vocabulary.FindMerged(joined.data(), joined.size(), joined.data() + joined.size()) ==
             vocabulary.Find(joined));
   }
 }

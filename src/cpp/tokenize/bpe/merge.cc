@@ -51,7 +51,7 @@ class MinTree {
   }
 
   /// Takes effect with the next Refresh or RefreshAll.
-  void Set(std::size_t leaf, TokenId rank) noexcept {
+  void Set(std::size_t leaf, Rank rank) noexcept {
     levels_[0][leaf] = rank == kNoToken ? kNone : static_cast<std::int32_t>(rank << kChildBits);
   }
 
@@ -82,7 +82,7 @@ class MinTree {
     return at;
   }
 
-  TokenId LeastRank() const noexcept { return static_cast<TokenId>(root_ >> kChildBits); }
+  Rank LeastRank() const noexcept { return static_cast<Rank>(root_ >> kChildBits); }
 
  private:
   static constexpr int kChildBits = 4;
@@ -108,45 +108,70 @@ class MinTree {
   std::int32_t root_ = kNone;
 };
 
+bool BeginsCharacter(std::string_view text, std::size_t at) noexcept {
+  return (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
+}
+
 /// Merges any number of bytes; keeps its memory from call to call.
+template <bool characters>
 class TreeMerger {
  public:
   TreeMerger(const Vocabulary& vocabulary, std::string_view bytes)
       : vocabulary_(vocabulary), bytes_(bytes) {}
 
-  /// Merges bytes [begin, end), at least one, and appends the ids.
-  void Merge(std::size_t begin, std::size_t end, std::vector<TokenId>& ids) {
+  /// Merges bytes [begin, end), at least one, and appends the ranks.
+  void Merge(std::size_t begin, std::size_t end, std::vector<Rank>& ranks) {
     Start(begin, end);
     for (std::size_t left; (left = pairs_.Least()) != MinTree::kNothing;) {
       Join(left, pairs_.LeastRank());
     }
-    for (std::size_t i = 0; i < region_.size(); i = parts_[i].next) ids.push_back(parts_[i].id);
+    for (std::size_t i = 0; i < region_.size(); i = parts_[i].next) {
+      if (!characters || parts_[i].rank != kNoToken) {
+        ranks.push_back(parts_[i].rank);
+      } else {
+        for (std::size_t j = i; j < parts_[i].next; ++j) {
+          ranks.push_back(vocabulary_.ByteToken(At(j)));
+        }
+      }
+    }
   }
 
  private:
-  /// A run of bytes that is a token by now, at the index of its first byte.
+  /// A run of bytes that is a token by now, or a character that is none, at the index of its first
+  /// byte.
   struct Part {
     std::size_t previous;
     std::size_t next;  // also the end of this part
-    TokenId id;
+    Rank rank;
   };
 
   void Start(std::size_t begin, std::size_t end) {
     region_ = bytes_.substr(begin, end - begin);
     parts_.resize(region_.size());
     pairs_.Reset(region_.size());
-    for (std::size_t i = 0; i < region_.size(); ++i) {
-      parts_[i] = {i - 1, i + 1, vocabulary_.ByteToken(At(i))};
-      if (i + 1 < region_.size()) pairs_.Set(i, vocabulary_.FindPair(At(i), At(i + 1)));
+    if constexpr (characters) {
+      for (std::size_t i = 0, previous = 0; i < region_.size();) {
+        std::size_t next = i + 1;
+        while (next < region_.size() && !BeginsCharacter(region_, next)) ++next;
+        parts_[i] = {previous, next, vocabulary_.Find(region_.data() + i, next - i, BytesEnd())};
+        previous = i;
+        i = next;
+      }
+      for (std::size_t i = 0; i < region_.size(); i = parts_[i].next) pairs_.Set(i, RankOfPair(i));
+    } else {
+      for (std::size_t i = 0; i < region_.size(); ++i) {
+        parts_[i] = {i - 1, i + 1, vocabulary_.ByteToken(At(i))};
+        if (i + 1 < region_.size()) pairs_.Set(i, vocabulary_.FindPair(At(i), At(i + 1)));
+      }
     }
     pairs_.RefreshAll();
   }
 
-  void Join(std::size_t left, TokenId id) {
+  void Join(std::size_t left, Rank rank) {
     const std::size_t right = parts_[left].next;
     const std::size_t after = parts_[right].next;
     parts_[left].next = after;
-    parts_[left].id = id;
+    parts_[left].rank = rank;
     if (after < region_.size()) parts_[after].previous = left;
     const std::size_t before = left == 0 ? left : parts_[left].previous;
     pairs_.Set(right, kNoToken);
@@ -156,15 +181,16 @@ class TreeMerger {
   }
 
   /// Rank of the part at `left` joined with the next, or kNoToken.
-  TokenId RankOfPair(std::size_t left) const noexcept {
+  Rank RankOfPair(std::size_t left) const noexcept {
     const std::size_t right = parts_[left].next;
     if (right >= region_.size()) return kNoToken;
     const std::size_t length = parts_[right].next - left;
     if (length > vocabulary_.max_token_bytes()) return kNoToken;
-    return vocabulary_.FindUnlikely(region_.data() + left, length, bytes_.data() + bytes_.size());
+    return vocabulary_.FindMerged(region_.data() + left, length, BytesEnd());
   }
 
   unsigned char At(std::size_t i) const noexcept { return static_cast<unsigned char>(region_[i]); }
+  const char* BytesEnd() const noexcept { return bytes_.data() + bytes_.size(); }
 
   const Vocabulary& vocabulary_;
   std::string_view bytes_;
@@ -174,59 +200,126 @@ class TreeMerger {
 };
 
 /// The loop over blocks that the head of this file explains.
+template <bool characters>
 class BlockMerger {
  public:
   BlockMerger(const Vocabulary& vocabulary, std::string_view bytes)
       : vocabulary_(vocabulary), bytes_(bytes), merger_(vocabulary, bytes) {}
 
-  void Merge(std::vector<TokenId>& ids) {
-    const std::size_t first = ids.size();
-    // Blocks and what is taken back for them; several times what ordinary text needs.
-    std::size_t work_left = 8 * bytes_.size();
-    for (std::size_t done = 0; done < bytes_.size();) {
-      const std::size_t block_end = std::min(done + kBlockBytes, bytes_.size());
-      std::size_t num_kept = ids.size();
-      std::size_t kept_end = done;
-      for (std::size_t num_taken = kTakenBackTokens;; num_taken *= 2) {
-        while (num_kept > first && ids.size() - num_kept < num_taken) {
-          kept_end -= vocabulary_.Bytes(ids[--num_kept]).size();
-        }
-        if (block_end - kept_end > work_left) {
-          ids.resize(first);
-          return merger_.Merge(0, bytes_.size(), ids);
-        }
-        work_left -= block_end - kept_end;
-        merged_.clear();
-        merger_.Merge(kept_end, block_end, merged_);
-        if (num_kept == first || StayApart(ids[num_kept - 1], merged_.front(), kept_end)) break;
+  /// ranks[first..] are those of the first `done` bytes; goes on from there.
+  void Merge(std::size_t done, std::vector<Rank>& ranks, std::size_t first) {
+    work_left_ = 8 * (bytes_.size() - done) + kBlockBytes;
+    while (done < bytes_.size()) {
+      if (!MergeBlock(done, ranks, first, /*may_start_over=*/true)) {
+        ranks.resize(first);
+        return merger_.Merge(0, bytes_.size(), ranks);
       }
-      ids.resize(num_kept);
-      ids.insert(ids.end(), merged_.begin(), merged_.end());
-      done = block_end;
     }
   }
 
+  std::int64_t Count() {
+    work_left_ = 8 * bytes_.size() + kBlockBytes;
+    std::vector<Rank> window;
+    std::int64_t num_dropped = 0;
+    for (std::size_t done = 0; done < bytes_.size();) {
+      if (!MergeBlock(done, window, 0, /*may_start_over=*/num_dropped == 0)) {
+        window.clear();
+        num_dropped = 0;
+        merger_.Merge(0, bytes_.size(), window);
+        break;
+      }
+      if (window.size() >= 2 * kWindowTokens) {
+        const std::size_t num_surplus = window.size() - kWindowTokens;
+        window.erase(window.begin(), window.begin() + static_cast<std::ptrdiff_t>(num_surplus));
+        num_dropped += static_cast<std::int64_t>(num_surplus);
+      }
+    }
+    return num_dropped + static_cast<std::int64_t>(window.size());
+  }
+
  private:
-  /// Whether the bytes of tokens `left` and `right`, which meet at `cut`, merge to just these two.
-  bool StayApart(TokenId left, TokenId right, std::size_t cut) {
-    const std::size_t begin = cut - vocabulary_.Bytes(left).size();
-    const std::size_t end = cut + vocabulary_.Bytes(right).size();
+  /// Tokens that counting keeps, for taking back.
+  static constexpr std::size_t kWindowTokens = 4 * kBlockBytes;
+
+  /// Merges the block that begins at `done` and moves `done` to its end. False, and nothing
+  /// changed, when all has to be merged in one go.
+  bool MergeBlock(std::size_t& done, std::vector<Rank>& ranks, std::size_t first,
+                  bool may_start_over) {
+    std::size_t block_end = std::min(done + kBlockBytes, bytes_.size());
+    if constexpr (characters) {
+      while (block_end < bytes_.size() && !BeginsCharacter(bytes_, block_end)) ++block_end;
+    }
+    std::size_t num_kept = ranks.size();
+    std::size_t kept_end = done;
+    for (std::size_t num_taken = kTakenBackTokens;; num_taken *= 2) {
+      while (num_kept > first && ranks.size() - num_kept < num_taken) {
+        TakeBack(ranks, num_kept, kept_end);
+      }
+      if (block_end - kept_end > work_left_) return false;
+      work_left_ -= block_end - kept_end;
+      merged_.clear();
+      merger_.Merge(kept_end, block_end, merged_);
+      if (num_kept == first) {
+        if (!may_start_over) return false;
+        break;
+      }
+      if (StayApart(ranks, num_kept, kept_end)) break;
+    }
+    ranks.resize(num_kept);
+    ranks.insert(ranks.end(), merged_.begin(), merged_.end());
+    done = block_end;
+    return true;
+  }
+
+  /// Takes the last part before `end` off: a token, or all the bytes of a character without one.
+  void TakeBack(const std::vector<Rank>& ranks, std::size_t& num_kept, std::size_t& end) const {
+    do {
+      end -= vocabulary_.Bytes(ranks[--num_kept]).size();
+    } while (characters && !BeginsCharacter(bytes_, end));
+  }
+
+  /// Whether the last part before `cut` and the first of `merged_` after it, merged together, give
+  /// just these two.
+  bool StayApart(const std::vector<Rank>& ranks, std::size_t num_kept, std::size_t cut) {
+    std::size_t left = num_kept;
+    std::size_t begin = cut;
+    TakeBack(ranks, left, begin);
+    std::size_t num_right = 0;
+    std::size_t end = cut;
+    do {
+      end += vocabulary_.Bytes(merged_[num_right++]).size();
+    } while (characters && end < bytes_.size() && !BeginsCharacter(bytes_, end));
     pair_.clear();
     merger_.Merge(begin, end, pair_);
-    return pair_.size() == 2 && pair_[0] == left && pair_[1] == right;
+    const std::size_t num_left = num_kept - left;
+    return pair_.size() == num_left + num_right &&
+           std::equal(pair_.begin(), pair_.begin() + static_cast<std::ptrdiff_t>(num_left),
+                      ranks.begin() + static_cast<std::ptrdiff_t>(left)) &&
+           std::equal(pair_.begin() + static_cast<std::ptrdiff_t>(num_left), pair_.end(),
+                      merged_.begin());
   }
 
   const Vocabulary& vocabulary_;
   std::string_view bytes_;
-  TreeMerger merger_;
-  std::vector<TokenId> merged_;
-  std::vector<TokenId> pair_;
+  TreeMerger<characters> merger_;
+  std::vector<Rank> merged_;
+  std::vector<Rank> pair_;
+  // Blocks and what is taken back for them; several times what ordinary text needs.
+  std::size_t work_left_ = 0;
 };
 
-}  // namespace
+/// Calls function(BlockMerger) with the one for the vocabulary's symbols.
+template <typename Function>
+auto WithBlockMerger(const Vocabulary& vocabulary, std::string_view bytes, Function&& function) {
+  if (vocabulary.symbols() == Vocabulary::Symbols::kCharacters) {
+    return function(BlockMerger<true>(vocabulary, bytes));
+  }
+  return function(BlockMerger<false>(vocabulary, bytes));
+}
 
-std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
-                       const char* readable_end, TokenId* ids) noexcept {
+template <bool characters>
+std::size_t MergeShortSymbols(const Vocabulary& vocabulary, std::string_view bytes,
+                              const char* readable_end, Rank* ranks) noexcept {
   // Bit i of `starts` says that a part begins at byte i. keys[i] is the rank of that part joined
   // with the next, then the position, so that the least key is the next pair to join. Signed,
   // because baseline x86-64 has no unsigned vector minimum.
@@ -235,16 +328,23 @@ std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
   constexpr int kPositionBits = 6;
   static_assert(kShortBytes == 1 << kPositionBits);
   static_assert(Vocabulary::kMaxTokens <= std::uint32_t{1} << (31 - kPositionBits));
-  std::array<TokenId, kShortBytes> id_at;
+  std::array<Rank, kShortBytes> rank_at;
   std::array<std::int32_t, kShortBytes> keys;
   const std::size_t size = bytes.size();
   const std::size_t padded = (size + kLanes - 1) / kLanes * kLanes;
-  std::uint64_t starts = size == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << size) - 1;
+  std::uint64_t starts = 0;
+  if constexpr (characters) {
+    for (std::size_t i = 0; i < size; ++i) {
+      starts |= std::uint64_t{BeginsCharacter(bytes, i)} << i;
+    }
+  } else {
+    starts = size == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << size) - 1;
+  }
 
-  const auto key_of = [](TokenId rank, std::size_t at) {
+  const auto key_of = [](Rank rank, std::size_t at) {
     return rank == kNoToken
                ? kNone
-               : static_cast<std::int32_t>(rank << kPositionBits | static_cast<TokenId>(at));
+               : static_cast<std::int32_t>(rank << kPositionBits | static_cast<Rank>(at));
   };
   const auto byte_at = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
   // First part that begins after byte i, or `size`.
@@ -256,18 +356,25 @@ std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
     const std::size_t right = next_part(left);
     const std::size_t end = right == size ? size : next_part(right);
     const bool possible = right != size && end - left <= vocabulary.max_token_bytes();
-    keys[left] =
-        key_of(possible ? vocabulary.FindUnlikely(bytes.data() + left, end - left, readable_end)
-                        : kNoToken,
-               left);
+    keys[left] = key_of(
+        possible ? vocabulary.FindMerged(bytes.data() + left, end - left, readable_end) : kNoToken,
+        left);
   };
 
-  for (std::size_t i = 0; i + 1 < size; ++i) {
-    id_at[i] = vocabulary.ByteToken(byte_at(i));
-    keys[i] = key_of(vocabulary.FindPair(byte_at(i), byte_at(i + 1)), i);
+  if constexpr (characters) {
+    for (std::size_t i = 0; i < padded; ++i) keys[i] = kNone;
+    for (std::size_t i = 0; i < size; i = next_part(i)) {
+      rank_at[i] = vocabulary.Find(bytes.data() + i, next_part(i) - i, readable_end);
+      update_pair(i);
+    }
+  } else {
+    for (std::size_t i = 0; i + 1 < size; ++i) {
+      rank_at[i] = vocabulary.ByteToken(byte_at(i));
+      keys[i] = key_of(vocabulary.FindPair(byte_at(i), byte_at(i + 1)), i);
+    }
+    rank_at[size - 1] = vocabulary.ByteToken(byte_at(size - 1));
+    for (std::size_t i = size - 1; i < padded; ++i) keys[i] = kNone;
   }
-  id_at[size - 1] = vocabulary.ByteToken(byte_at(size - 1));
-  for (std::size_t i = size - 1; i < padded; ++i) keys[i] = kNone;
 
   for (;;) {
     std::array<std::int32_t, kLanes> least;
@@ -281,7 +388,7 @@ std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
     if (key == kNone) break;
     const std::size_t left = key & (kShortBytes - 1);
     const std::size_t right = next_part(left);
-    id_at[left] = static_cast<TokenId>(key >> kPositionBits);
+    rank_at[left] = static_cast<Rank>(key >> kPositionBits);
     keys[right] = kNone;
     starts &= ~(std::uint64_t{1} << right);
     update_pair(left);
@@ -289,24 +396,51 @@ std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
     if (earlier != 0) update_pair(63 - std::countl_zero(earlier));
   }
 
-  std::size_t num_ids = 0;
+  std::size_t num_ranks = 0;
   for (std::uint64_t rest = starts; rest != 0; rest &= rest - 1) {
-    ids[num_ids++] = id_at[std::countr_zero(rest)];
+    const auto i = static_cast<std::size_t>(std::countr_zero(rest));
+    if (!characters || rank_at[i] != kNoToken) {
+      ranks[num_ranks++] = rank_at[i];
+    } else {
+      for (std::size_t j = i; j < next_part(i); ++j) {
+        ranks[num_ranks++] = vocabulary.ByteToken(byte_at(j));
+      }
+    }
   }
-  return num_ids;
+  return num_ranks;
 }
 
-void MergeLong(const Vocabulary& vocabulary, std::string_view bytes, std::vector<TokenId>& ids) {
-  BlockMerger(vocabulary, bytes).Merge(ids);
+}  // namespace
+
+std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
+                       const char* readable_end, Rank* ranks) noexcept {
+  if (vocabulary.symbols() == Vocabulary::Symbols::kCharacters) {
+    return MergeShortSymbols<true>(vocabulary, bytes, readable_end, ranks);
+  }
+  return MergeShortSymbols<false>(vocabulary, bytes, readable_end, ranks);
 }
 
-void Merge(const Vocabulary& vocabulary, std::string_view bytes, std::vector<TokenId>& ids) {
+void MergeMore(const Vocabulary& vocabulary, std::string_view bytes, std::size_t num_merged_bytes,
+               std::vector<Rank>& ranks, std::size_t first) {
+  WithBlockMerger(vocabulary, bytes,
+                  [&](auto merger) { merger.Merge(num_merged_bytes, ranks, first); });
+}
+
+void MergeLong(const Vocabulary& vocabulary, std::string_view bytes, std::vector<Rank>& ranks) {
+  MergeMore(vocabulary, bytes, 0, ranks, ranks.size());
+}
+
+std::int64_t CountMerged(const Vocabulary& vocabulary, std::string_view bytes) {
+  return WithBlockMerger(vocabulary, bytes, [](auto merger) { return merger.Count(); });
+}
+
+void Merge(const Vocabulary& vocabulary, std::string_view bytes, std::vector<Rank>& ranks) {
   if (bytes.empty()) return;
-  if (bytes.size() > kShortBytes) return MergeLong(vocabulary, bytes, ids);
-  std::array<TokenId, kShortBytes> merged;
-  const std::size_t num_ids =
+  if (bytes.size() > kShortBytes) return MergeLong(vocabulary, bytes, ranks);
+  std::array<Rank, kShortBytes> merged;
+  const std::size_t num_ranks =
       MergeShort(vocabulary, bytes, bytes.data() + bytes.size(), merged.data());
-  ids.insert(ids.end(), merged.begin(), merged.begin() + num_ids);
+  ranks.insert(ranks.end(), merged.begin(), merged.begin() + num_ranks);
 }
 
 }  // namespace ctx::tokenize

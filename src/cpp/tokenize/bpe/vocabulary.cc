@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -122,45 +123,59 @@ std::string Quote(std::string_view token) {
 /// Collects tokens whose bytes stay where they are, then checks them as a whole.
 class Vocabulary::Builder {
  public:
-  Builder(std::size_t max_tokens, std::size_t max_id) : table_(std::make_shared<Table>()) {
+  Builder(std::size_t max_tokens, std::size_t num_ranks) : table_(std::make_shared<Table>()) {
     table_->byte_table = ByteTable(max_tokens);
-    table_->bytes_of.resize(max_tokens == 0 ? 0 : max_id + 1);
+    table_->bytes_of.resize(num_ranks);
+    table_->num_merged = num_ranks;
+    table_->num_findable = num_ranks;
   }
 
+  Table& table() noexcept { return *table_; }
   void Keep(std::shared_ptr<const void> backing) { table_->backing.push_back(std::move(backing)); }
 
-  /// `where` begins the error message.
-  void Add(const std::string& where, std::string_view token, TokenId id) {
-    if (!table_->bytes_of[id].empty()) {
-      throw LoadError(StrCat(where, "rank ", id, " is given twice"));
-    }
-    if (!table_->byte_table.Insert(token, id)) {
+  /// A merged or whole token. `where` begins the error message.
+  void Add(const std::string& where, std::string_view token, Rank rank) {
+    AddUnused(where, token, rank);
+    if (!table_->byte_table.Insert(token, rank)) {
       throw LoadError(
           StrCat(where, "token ", Quote(token), " has two ranks, ",
                  table_->byte_table.Find(token.data(), token.size(), token.data() + token.size()),
-                 " and ", id));
+                 " and ", rank));
     }
-    table_->bytes_of[id] = token;
-    table_->num_tokens += 1;
     table_->max_token_bytes = std::max(table_->max_token_bytes, token.size());
   }
 
-  std::shared_ptr<const Table> Finish(const std::string& where) && {
+  void AddUnused(const std::string& where, std::string_view token, Rank rank) {
+    if (!table_->bytes_of[rank].empty()) {
+      throw LoadError(StrCat(where, "rank ", rank, " is given twice"));
+    }
+    table_->bytes_of[rank] = token;
+    table_->num_tokens += 1;
+  }
+
+  std::shared_ptr<const Table> FinishBytes(const std::string& where) && {
     table_->single_bytes.resize(256);
     table_->byte_pairs.resize(256 * 256);
     for (std::size_t i = 0; i < 256; ++i) {
       const char byte = static_cast<char>(i);
-      const TokenId id = table_->byte_table.Find(&byte, 1, &byte + 1);
-      if (id == kNoToken) {
+      const Rank rank = table_->byte_table.Find(&byte, 1, &byte + 1);
+      if (rank == kNoToken) {
         throw LoadError(StrCat(where, "no token for the single byte ", i,
                                "; a byte-level vocabulary needs all 256"));
       }
-      table_->single_bytes[i] = id;
+      table_->single_bytes[i] = rank;
     }
     for (std::size_t i = 0; i < table_->byte_pairs.size(); ++i) {
       const char pair[] = {static_cast<char>(i >> 8), static_cast<char>(i & 255)};
-      table_->byte_pairs[i] = table_->byte_table.Find(pair, 2, pair + 2);
+      const Rank rank = table_->byte_table.Find(pair, 2, pair + 2);
+      table_->byte_pairs[i] = rank < table_->num_merged ? rank : kNoToken;
     }
+    return std::move(table_);
+  }
+
+  std::shared_ptr<const Table> FinishCharacters(Rank first_byte_rank) && {
+    table_->single_bytes.resize(256);
+    for (Rank i = 0; i < 256; ++i) table_->single_bytes[i] = first_byte_rank + i;
     return std::move(table_);
   }
 
@@ -171,49 +186,116 @@ class Vocabulary::Builder {
 Vocabulary Vocabulary::FromPackedFiles(std::span<const std::string> paths) {
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::size_t num_tokens = 0;
-  TokenId max_id = 0;
+  std::size_t num_ranks = 0;
   for (const std::string& path : paths) {
     files.push_back(std::make_shared<const MappedFile>(path));
     ForEachRow(path, files.back()->bytes(), [&](const Row& row) {
       num_tokens += 1;
-      max_id = std::max(max_id, row.id);
+      num_ranks = std::max<std::size_t>(num_ranks, row.id + 1);
     });
   }
-  Builder builder(num_tokens, max_id);
+  Builder builder(num_tokens, num_ranks);
   for (std::size_t i = 0; i < files.size(); ++i) {
     builder.Keep(files[i]);
     const std::string where = paths[i] + ": ";
     ForEachRow(paths[i], files[i]->bytes(),
                [&](const Row& row) { builder.Add(where, row.token, row.id); });
   }
-  return Vocabulary(std::move(builder).Finish(paths.empty() ? "" : paths.back() + ": "));
+  return Vocabulary(std::move(builder).FinishBytes(paths.empty() ? "" : paths.back() + ": "));
 }
 
 Vocabulary Vocabulary::FromRanks(std::span<const std::pair<std::string_view, TokenId>> ranks) {
+  ModelDefinition model;
+  model.tokens.reserve(ranks.size());
+  for (const auto& [token, id] : ranks) model.tokens.push_back({std::string(token), id});
+  std::sort(model.tokens.begin(), model.tokens.end(),
+            [](const TokenDefinition& a, const TokenDefinition& b) { return a.id < b.id; });
+  return FromModel(model);
+}
+
+Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
+  // Ids that rise with the rank serve as ranks themselves, holes and all.
+  std::size_t num_tokens = 0;
   std::size_t size_bytes = 0;
-  TokenId max_id = 0;
-  for (const auto& [token, id] : ranks) {
-    if (token.empty()) throw LoadError(StrCat("rank ", id, " is an empty token"));
-    if (token.size() > ByteTable::kMaxKeyBytes) {
-      throw LoadError(StrCat("the token of rank ", id, " has ", token.size(),
+  std::size_t num_ids = 0;
+  bool rising = model.byte_ids.empty();
+  const auto check = [&](const TokenDefinition& token) {
+    if (token.bytes.empty()) throw LoadError(StrCat("token ", token.id, " is empty"));
+    if (token.bytes.size() > ByteTable::kMaxKeyBytes) {
+      throw LoadError(StrCat("token ", token.id, " has ", token.bytes.size(),
                              " bytes, the limit is ", ByteTable::kMaxKeyBytes));
     }
-    if (id >= kMaxTokens) {
-      throw LoadError(StrCat("rank ", id, " is too large, the limit is ", kMaxTokens - 1));
+    if (token.id >= kMaxTokens) {
+      throw LoadError(
+          StrCat("token id ", token.id, " is too large, the limit is ", kMaxTokens - 1));
     }
-    size_bytes += token.size();
-    max_id = std::max(max_id, id);
+    num_tokens += 1;
+    size_bytes += token.bytes.size();
+    rising = rising && token.id >= num_ids;
+    num_ids = std::max<std::size_t>(num_ids, token.id + 1);
+  };
+  for (const auto* const tokens : {&model.tokens, &model.whole_tokens, &model.unused_tokens}) {
+    for (const TokenDefinition& token : *tokens) check(token);
   }
+  for (const TokenId id : model.byte_ids) {
+    if (id >= kMaxTokens) {
+      throw LoadError(StrCat("token id ", id, " is too large, the limit is ", kMaxTokens - 1));
+    }
+    num_ids = std::max<std::size_t>(num_ids, id + 1);
+  }
+  const bool has_fallback = model.symbols == Symbols::kCharacters;
+  if (model.byte_ids.size() != (has_fallback ? 256 : 0)) {
+    throw LoadError(StrCat("there are ", model.byte_ids.size(), " fallback bytes instead of ",
+                           has_fallback ? 256 : 0));
+  }
+
+  const std::size_t num_ranks = rising ? num_ids : num_tokens + model.byte_ids.size();
   const auto copy = std::make_shared<std::string>();
-  copy->reserve(size_bytes);
-  Builder builder(ranks.size(), max_id);
+  copy->reserve(size_bytes + model.byte_ids.size());
+  Builder builder(num_tokens, num_ranks);
   builder.Keep(copy);
-  for (const auto& [token, id] : ranks) {
-    const std::size_t at = copy->size();
-    copy->append(token);
-    builder.Add("", std::string_view(*copy).substr(at), id);
+  Table& table = builder.table();
+  table.symbols = model.symbols;
+  if (!rising) {
+    table.id_of.reserve(num_ranks);
+    table.rank_of.assign(num_ids, kNoToken);
   }
-  return Vocabulary(std::move(builder).Finish(""));
+  Rank next_rank = 0;
+  const auto place = [&](std::string_view bytes, TokenId id) {
+    const std::size_t at = copy->size();
+    copy->append(bytes);
+    if (rising) {
+      next_rank = id;
+    } else {
+      if (table.rank_of[id] != kNoToken)
+        throw LoadError(StrCat("token id ", id, " is given twice"));
+      table.rank_of[id] = next_rank;
+      table.id_of.push_back(id);
+    }
+    return std::string_view(*copy).substr(at);
+  };
+  for (const TokenDefinition& token : model.tokens) {
+    const std::string_view bytes = place(token.bytes, token.id);
+    builder.Add("", bytes, next_rank++);
+  }
+  table.num_merged = next_rank;
+  for (const TokenDefinition& token : model.whole_tokens) {
+    const std::string_view bytes = place(token.bytes, token.id);
+    builder.Add("", bytes, next_rank++);
+  }
+  table.num_findable = next_rank;
+  for (const TokenDefinition& token : model.unused_tokens) {
+    const std::string_view bytes = place(token.bytes, token.id);
+    builder.AddUnused("", bytes, next_rank++);
+  }
+  if (!has_fallback) return Vocabulary(std::move(builder).FinishBytes(""));
+  const Rank first_byte_rank = next_rank;
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    const char value = static_cast<char>(byte);
+    const std::string_view bytes = place({&value, 1}, model.byte_ids[byte]);
+    builder.AddUnused("", bytes, next_rank++);
+  }
+  return Vocabulary(std::move(builder).FinishCharacters(first_byte_rank));
 }
 
 }  // namespace ctx::tokenize

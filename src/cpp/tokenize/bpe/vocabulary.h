@@ -1,4 +1,12 @@
-// The ordinary tokens of an encoding: bytes <-> id. An id is also the token's merge rank.
+// The ordinary tokens of an encoding: bytes <-> rank <-> id.
+//
+// A rank is the place of a token in the order of merging. For most encodings it is the id too.
+// Ranks fall into four groups, in this order:
+//
+//     merged          what merging can give; pairs are looked up here
+//     whole           taken when a whole pre-token spells them, but never given by merging
+//     unused          in the tables of the encoding, never found in text; decoded only
+//     fallback bytes  what a character without a token becomes (Symbols::kCharacters alone)
 //
 // Immutable after construction (copies share the table); safe to call from any thread.
 #pragma once
@@ -14,16 +22,21 @@
 
 #include "common/ids.h"
 #include "tokenize/bpe/byte_table.h"
+#include "tokenize/definition.h"
 
 namespace ctx::tokenize {
 
+using Rank = std::uint32_t;
+
 class Vocabulary {
  public:
-  /// Ids must be below this: tables are indexed by id.
+  using Symbols = ModelDefinition::Symbols;
+
+  /// Ids and ranks must be below this: tables are indexed by them.
   static constexpr TokenId kMaxTokens = TokenId{1} << 24;
 
-  /// Memory-maps packed tables; rows of a later file follow or override nothing: an id may be given
-  /// once. Format of a file, all integers little-endian:
+  /// Memory-maps packed tables; a rank is an id; rows of a later file follow or override nothing:
+  /// an id may be given once. Format of a file, all integers little-endian:
   ///
   ///     "CTXVOC01"  u32 num_rows  u32 first_rank  { u8 length, bytes }...   length 0: no such
   ///     token
@@ -33,40 +46,63 @@ class Vocabulary {
   /// single-byte tokens is missing.
   static Vocabulary FromPackedFiles(std::span<const std::string> paths);
 
-  /// Copies (bytes, id) pairs. Throws LoadError as above, and for an empty token, a token longer
-  /// than 65535 bytes or an id of kMaxTokens or more.
+  /// Copies (bytes, id) pairs; a rank is an id. Throws LoadError as above, and for an empty token,
+  /// a token longer than 65535 bytes or an id of kMaxTokens or more.
   static Vocabulary FromRanks(std::span<const std::pair<std::string_view, TokenId>> ranks);
 
-  /// The id of these bytes or kNoToken. O(length).
-  TokenId Find(std::string_view bytes) const noexcept {
+  /// Copies the tokens of a canonical model (bpe/canonical_model.h). Throws LoadError as above,
+  /// when a fallback byte is missing, and for an id given twice.
+  static Vocabulary FromModel(const ModelDefinition& model);
+
+  Symbols symbols() const noexcept { return table_->symbols; }
+
+  /// The rank of these bytes, merged or whole, or kNoToken. O(length).
+  Rank Find(std::string_view bytes) const noexcept {
     return table_->byte_table.Find(bytes.data(), bytes.size(), bytes.data() + bytes.size());
   }
 
   /// As Find, for bytes in the middle of a larger readable buffer, which makes loads cheaper.
-  TokenId Find(const char* bytes, std::size_t length, const char* readable_end) const noexcept {
+  Rank Find(const char* bytes, std::size_t length, const char* readable_end) const noexcept {
     return table_->byte_table.Find(bytes, length, readable_end);
   }
 
-  /// As Find, faster for bytes that are no token, as most pairs in merging are.
-  TokenId FindUnlikely(const char* bytes, std::size_t length,
-                       const char* readable_end) const noexcept {
-    return table_->byte_table.FindUnlikely(bytes, length, readable_end);
+  /// The rank of these bytes when merging can give them, else kNoToken: made for the pairs of
+  /// merging, most of which are no token.
+  Rank FindMerged(const char* bytes, std::size_t length, const char* readable_end) const noexcept {
+    const Rank rank = table_->byte_table.FindUnlikely(bytes, length, readable_end);
+    return rank < table_->num_merged ? rank : kNoToken;
   }
 
-  /// The id of the two bytes or kNoToken: one array load.
-  TokenId FindPair(unsigned char first, unsigned char second) const noexcept {
+  /// FindMerged for two bytes: one array load. Symbols::kBytes alone.
+  Rank FindPair(unsigned char first, unsigned char second) const noexcept {
     return table_->byte_pairs[std::size_t{first} * 256 + second];
   }
 
-  TokenId ByteToken(unsigned char byte) const noexcept { return table_->single_bytes[byte]; }
+  /// The byte as a symbol (kBytes) or as a fallback (kCharacters).
+  Rank ByteToken(unsigned char byte) const noexcept { return table_->single_bytes[byte]; }
 
   /// The token's bytes; empty when there is no such token.
-  std::string_view Bytes(TokenId id) const noexcept {
-    return id < table_->bytes_of.size() ? table_->bytes_of[id] : std::string_view();
+  std::string_view Bytes(Rank rank) const noexcept {
+    return rank < table_->bytes_of.size() ? table_->bytes_of[rank] : std::string_view();
   }
 
-  /// One more than the largest id.
-  std::size_t size() const noexcept { return table_->bytes_of.size(); }
+  /// Whether every rank is its own id.
+  bool ranks_are_ids() const noexcept { return table_->id_of.empty(); }
+  TokenId IdOf(Rank rank) const noexcept {
+    return table_->id_of.empty() ? rank : table_->id_of[rank];
+  }
+  /// kNoToken, or a rank without a token, when no ordinary token has this id.
+  Rank RankOf(TokenId id) const noexcept {
+    if (table_->id_of.empty()) return id;
+    return id < table_->rank_of.size() ? table_->rank_of[id] : kNoToken;
+  }
+
+  /// One more than the largest rank.
+  std::size_t num_ranks() const noexcept { return table_->bytes_of.size(); }
+  /// Ranks of merged tokens are below this.
+  std::size_t num_merged() const noexcept { return table_->num_merged; }
+  /// Of the merged and whole tokens, those that can be found in text.
+  std::size_t num_findable() const noexcept { return table_->num_findable; }
   std::size_t num_tokens() const noexcept { return table_->num_tokens; }
   std::size_t max_token_bytes() const noexcept { return table_->max_token_bytes; }
 
@@ -74,10 +110,15 @@ class Vocabulary {
   class Builder;
   struct Table {
     std::vector<std::shared_ptr<const void>> backing;  // mapped files or the copied bytes
-    std::vector<std::string_view> bytes_of;            // by id; empty where there is no token
+    Symbols symbols = Symbols::kBytes;
+    std::vector<std::string_view> bytes_of;  // by rank; empty where there is no token
+    std::vector<TokenId> id_of;              // by rank; empty when every rank is its id
+    std::vector<Rank> rank_of;               // by id; likewise
     ByteTable byte_table;
-    std::vector<TokenId> byte_pairs;    // [first * 256 + second]
-    std::vector<TokenId> single_bytes;  // [byte]
+    std::vector<Rank> byte_pairs;    // [first * 256 + second]
+    std::vector<Rank> single_bytes;  // [byte]
+    std::size_t num_merged = 0;
+    std::size_t num_findable = 0;
     std::size_t num_tokens = 0;
     std::size_t max_token_bytes = 0;
   };

@@ -1,0 +1,279 @@
+// Why joined bytes can stand for a list of pairs.
+//
+// Consider the pair rule, and any moment of merging some text. A span whose ends no merge has
+// crossed so far has gone through the very merges that its bytes go through alone, for what lies
+// outside takes no part in choosing among the pairs inside. So
+//
+//   - when a token t comes to be, its span has gone through all the merges of t alone: a token that
+//     does not come out whole when its bytes are merged alone never comes out of merging at all;
+//   - when two neighbours x, y join to the bytes of such a t, {x, y} is a state of t alone, and the
+//     only one of two parts, for every merge takes one part away. So it is the state before the
+//     last merge of t alone, and (x, y) is that merge's pair.
+//
+// Therefore each token that can come out has one pair, its last merge alone, and among neighbours
+// the joined bytes are those of such a token exactly when the two are in the list. Giving the token
+// the place of that pair in the list, the rule of joined bytes chooses the same merges.
+//
+// The same holds with the rule of joined bytes itself, so a token that does not come out of its own
+// bytes can be left out of the look-up of whole pre-tokens where the model has none.
+#include "tokenize/bpe/canonical_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <numeric>
+#include <optional>
+#include <queue>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "common/error.h"
+#include "common/str_cat.h"
+#include "tokenize/bpe/byte_table.h"
+#include "tokenize/bpe/merge.h"
+
+namespace ctx::tokenize {
+namespace {
+
+using Symbols = ModelDefinition::Symbols;
+
+/// Pair of token indices -> place in the list of merges.
+class PairTable {
+ public:
+  explicit PairTable(std::size_t num_pairs)
+      : slots_(std::bit_ceil(2 * num_pairs + 2)), shift_(64 - std::countr_zero(slots_.size())) {}
+
+  /// False when the pair is there already.
+  bool Insert(std::uint32_t left, std::uint32_t right, std::uint32_t place) noexcept {
+    Slot& slot = slots_[IndexOf(Key(left, right))];
+    if (slot.place != kNoToken) return false;
+    slot = {Key(left, right), place};
+    return true;
+  }
+
+  /// kNoToken when there is no such pair.
+  std::uint32_t Find(std::uint32_t left, std::uint32_t right) const noexcept {
+    return slots_[IndexOf(Key(left, right))].place;
+  }
+
+ private:
+  struct Slot {
+    std::uint64_t key = 0;
+    std::uint32_t place = kNoToken;
+  };
+
+  static std::uint64_t Key(std::uint32_t left, std::uint32_t right) noexcept {
+    return std::uint64_t{left} << 32 | right;
+  }
+  std::size_t IndexOf(std::uint64_t key) const noexcept {
+    std::size_t at = key * 0x9E3779B97F4A7C15 >> shift_;
+    while (slots_[at].place != kNoToken && slots_[at].key != key) at = (at + 1) % slots_.size();
+    return at;
+  }
+
+  std::vector<Slot> slots_;
+  int shift_;
+};
+
+struct PairMerge {
+  std::uint32_t left;  // indices into the model's tokens
+  std::uint32_t right;
+  std::uint32_t joined;
+};
+
+/// Merges tokens by the list of pairs, the lowest place first, the leftmost of equals.
+class PairMerger {
+ public:
+  PairMerger(const std::vector<PairMerge>& merges, const PairTable& places)
+      : merges_(merges), places_(places) {}
+
+  /// Merges `symbols`; returns the place of the last merge if one token is left, else nothing.
+  std::optional<std::uint32_t> LastMerge(const std::vector<std::uint32_t>& symbols) {
+    parts_.clear();
+    for (std::uint32_t i = 0; i < symbols.size(); ++i) parts_.push_back({i - 1, i + 1, symbols[i]});
+    for (std::uint32_t i = 0; i < parts_.size(); ++i) Push(i);
+    std::size_t num_parts = parts_.size();
+    std::uint32_t last = kNoToken;
+    while (!queue_.empty()) {
+      const auto [place, left] = queue_.top();
+      queue_.pop();
+      if (parts_[left].token == kNoToken || PlaceAt(left) != place) continue;  // gone or changed
+      const std::uint32_t right = parts_[left].next;
+      const std::uint32_t after = parts_[right].next;
+      parts_[left] = {parts_[left].previous, after, merges_[place].joined};
+      parts_[right].token = kNoToken;
+      if (after < parts_.size()) parts_[after].previous = left;
+      if (left != 0) Push(parts_[left].previous);
+      Push(left);
+      last = place;
+      num_parts -= 1;
+    }
+    return num_parts == 1 && last != kNoToken ? std::optional(last) : std::nullopt;
+  }
+
+ private:
+  struct Part {
+    std::uint32_t previous;
+    std::uint32_t next;
+    std::uint32_t token;
+  };
+
+  std::uint32_t PlaceAt(std::uint32_t left) const noexcept {
+    const std::uint32_t right = parts_[left].next;
+    return right < parts_.size() ? places_.Find(parts_[left].token, parts_[right].token) : kNoToken;
+  }
+  void Push(std::uint32_t left) {
+    const std::uint32_t place = PlaceAt(left);
+    if (place != kNoToken) queue_.push({place, left});
+  }
+
+  using Candidate = std::pair<std::uint32_t, std::uint32_t>;  // place, left part
+  const std::vector<PairMerge>& merges_;
+  const PairTable& places_;
+  std::vector<Part> parts_;
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue_;
+};
+
+/// Tokens of a model by bytes and by id.
+class TokenIndex {
+ public:
+  explicit TokenIndex(const std::vector<TokenDefinition>& tokens)
+      : tokens_(tokens), by_bytes_(tokens.size()) {
+    for (std::uint32_t i = 0; i < tokens.size(); ++i) {
+      const TokenDefinition& token = tokens[i];
+      if (token.bytes.empty()) throw LoadError(StrCat("token ", token.id, " is empty"));
+      if (token.bytes.size() > ByteTable::kMaxKeyBytes) {
+        throw LoadError(StrCat("token ", token.id, " has ", token.bytes.size(),
+                               " bytes, the limit is ", ByteTable::kMaxKeyBytes));
+      }
+      if (!by_bytes_.Insert(token.bytes, i)) {
+        throw LoadError(StrCat("tokens ", tokens[Find(token.bytes)].id, " and ", token.id,
+                               " have the same bytes"));
+      }
+      by_id_.emplace_back(token.id, i);
+    }
+    std::sort(by_id_.begin(), by_id_.end());
+    for (std::size_t i = 1; i < by_id_.size(); ++i) {
+      if (by_id_[i].first == by_id_[i - 1].first) {
+        throw LoadError(StrCat("token id ", by_id_[i].first, " is given twice"));
+      }
+    }
+  }
+
+  std::uint32_t Find(std::string_view bytes) const noexcept {
+    if (bytes.empty() || bytes.size() > ByteTable::kMaxKeyBytes) return kNoToken;
+    return by_bytes_.Find(bytes.data(), bytes.size(), bytes.data() + bytes.size());
+  }
+
+  std::uint32_t OfPart(TokenId id, std::size_t place) const {
+    const auto found =
+        std::lower_bound(by_id_.begin(), by_id_.end(), std::pair(id, std::uint32_t{0}));
+    if (found == by_id_.end() || found->first != id) {
+      throw LoadError(StrCat("merge ", place, ": there is no token ", id));
+    }
+    return found->second;
+  }
+
+  /// The symbols of a token, or nothing when one of them is no token.
+  bool SymbolsOf(std::string_view bytes, Symbols kind, std::vector<std::uint32_t>& symbols) const {
+    symbols.clear();
+    for (std::size_t begin = 0; begin < bytes.size();) {
+      std::size_t end = begin + 1;
+      while (kind == Symbols::kCharacters && end < bytes.size() &&
+             (static_cast<unsigned char>(bytes[end]) & 0xC0) == 0x80) {
+        ++end;
+      }
+      const std::uint32_t symbol = Find(bytes.substr(begin, end - begin));
+      if (symbol == kNoToken) return false;
+      symbols.push_back(symbol);
+      begin = end;
+    }
+    return true;
+  }
+
+ private:
+  const std::vector<TokenDefinition>& tokens_;
+  ByteTable by_bytes_;
+  std::vector<std::pair<TokenId, std::uint32_t>> by_id_;
+};
+
+/// Splits tokens into those with a place, in its order, and the others, in theirs.
+void SortByPlace(const std::vector<std::uint32_t>& places, ModelDefinition& model) {
+  std::vector<std::uint32_t> order(model.tokens.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return places[a] < places[b]; });
+  std::vector<TokenDefinition> merged;
+  std::vector<TokenDefinition>& others =
+      model.whole_first ? model.whole_tokens : model.unused_tokens;
+  for (const std::uint32_t i : order) {
+    (places[i] != kNoToken ? merged : others).push_back(std::move(model.tokens[i]));
+  }
+  model.tokens = std::move(merged);
+}
+
+ModelDefinition FromPairs(ModelDefinition model) {
+  const TokenIndex index(model.tokens);
+  std::vector<PairMerge> merges;
+  merges.reserve(model.merges.size());
+  PairTable pairs(model.merges.size());
+  for (std::uint32_t place = 0; place < model.merges.size(); ++place) {
+    const auto& [left_id, right_id] = model.merges[place];
+    const std::uint32_t left = index.OfPart(left_id, place);
+    const std::uint32_t right = index.OfPart(right_id, place);
+    const std::uint32_t joined = index.Find(model.tokens[left].bytes + model.tokens[right].bytes);
+    if (joined == kNoToken) {
+      throw LoadError(
+          StrCat("merge ", place, ": tokens ", left_id, " and ", right_id, " joined are no token"));
+    }
+    if (!pairs.Insert(left, right, place)) {
+      throw LoadError(
+          StrCat("merge ", place, " of tokens ", left_id, " and ", right_id, " is given twice"));
+    }
+    merges.push_back({left, right, joined});
+  }
+  PairMerger merger(merges, pairs);
+  std::vector<std::uint32_t> places(model.tokens.size(), kNoToken);
+  std::vector<std::uint32_t> symbols;
+  for (std::size_t i = 0; i < model.tokens.size(); ++i) {
+    if (!index.SymbolsOf(model.tokens[i].bytes, model.symbols, symbols)) continue;
+    if (symbols.size() == 1) {
+      places[i] = 0;  // a symbol: never joined bytes, so its place says nothing
+    } else if (const auto last = merger.LastMerge(symbols)) {
+      places[i] = *last + 1;
+    }
+  }
+  SortByPlace(places, model);
+  model.merges.clear();
+  return model;
+}
+
+ModelDefinition FromRanks(ModelDefinition model) {
+  const Vocabulary vocabulary = Vocabulary::FromModel(model);
+  std::vector<std::uint32_t> places(model.tokens.size(), kNoToken);
+  std::vector<Rank> ranks;
+  for (std::uint32_t i = 0; i < model.tokens.size(); ++i) {
+    ranks.clear();
+    Merge(vocabulary, model.tokens[i].bytes, ranks);
+    if (ranks.size() == 1) places[i] = i;
+  }
+  SortByPlace(places, model);
+  return model;
+}
+
+}  // namespace
+
+ModelDefinition CanonicalModel(ModelDefinition model) {
+  if (model.merge_rule == ModelDefinition::MergeRule::kPairs) {
+    model = FromPairs(std::move(model));
+  } else if (!model.whole_first) {
+    model = FromRanks(std::move(model));
+  }
+  model.merge_rule = ModelDefinition::MergeRule::kRanks;
+  model.whole_first = true;
+  return model;
+}
+
+}  // namespace ctx::tokenize
