@@ -71,7 +71,8 @@ def decode_ranges(encoded: str) -> list[range]:
 
 def read_property(package: tarfile.TarFile, name: str) -> list[range]:
     """Return the code points of a general category or binary property."""
-    folder = "Binary_Property" if name == "White_Space" else "General_Category"
+    is_binary = name in {"White_Space", "Alphabetic", "Join_Control"}
+    folder = "Binary_Property" if is_binary else "General_Category"
     member = package.extractfile(f"package/{folder}/{name}/ranges.mjs")
     assert member is not None
     match = re.search(r"export default decodeRanges\('([\w-]+)'\)", member.read().decode())

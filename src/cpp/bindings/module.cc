@@ -7,8 +7,8 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   module.attr("__version__") = ctx::Version();
   bindings::RegisterExceptions(module);
   bindings::RegisterPretokenize(module);
+  bindings::RegisterSpecialTokens(module);
   bindings::RegisterTokenize(module);
-  bindings::RegisterDecodeStream(module);
   bindings::RegisterChat(module);
   bindings::RegisterBudget(module);
   bindings::RegisterPrefix(module);

@@ -1,75 +1,71 @@
 #include "tokenize/special_tokens.h"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "common/error.h"
 #include "common/str_cat.h"
+#include "tokenize/unicode/unicode_tables.h"
+#include "tokenize/unicode/utf8.h"
+#include "tokenize/unicode/utf8_validation.h"
+#include "tokenize/unicode/word_character.h"
 
 namespace ctx::tokenize {
+namespace {
+
+CodePoint CodePointAt(std::string_view text, std::size_t at) noexcept {
+  return DecodeUtf8(reinterpret_cast<const unsigned char*>(text.data()) + at);
+}
+
+/// The code point that ends at `at` > 0.
+CodePoint CodePointBefore(std::string_view text, std::size_t at) noexcept {
+  do --at;
+  while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+  return CodePointAt(text, at);
+}
+
+bool IsSpace(char32_t code_point) noexcept {
+  const std::uint8_t* const block = kClassBlocks[kClassBlockOf[code_point >> kClassBlockBits]];
+  return (block[code_point & ((1u << kClassBlockBits) - 1)] & kSpace) != 0;
+}
+
+}  // namespace
 
 SpecialTokens::SpecialTokens(std::vector<SpecialToken> tokens) : tokens_(std::move(tokens)) {
   std::sort(tokens_.begin(), tokens_.end(),
             [](const SpecialToken& a, const SpecialToken& b) { return a.spelling < b.spelling; });
-  for (std::size_t i = 0; i < tokens_.size(); ++i) {
-    const std::string& spelling = tokens_[i].spelling;
+  std::vector<std::string_view> spellings;
+  std::size_t size_bytes = 0;
+  for (const SpecialToken& token : tokens_) {
+    const std::string_view spelling = token.spelling;
     if (spelling.empty()) {
-      throw ArgumentError(StrCat("special token ", tokens_[i].id, " has an empty spelling"));
+      throw ArgumentError(StrCat("special token ", token.id, " has an empty spelling"));
     }
     if (spelling.size() > kMaxSpellingBytes) {
-      throw ArgumentError(StrCat("the spelling of a special token has ", spelling.size(),
-                                 " bytes; at most ", kMaxSpellingBytes, " are allowed"));
+      throw ArgumentError(StrCat("the spelling of special token ", token.id, " has ",
+                                 spelling.size(), " bytes; at most ", kMaxSpellingBytes,
+                                 " are allowed"));
     }
-    if (i > 0 && tokens_[i - 1].spelling == spelling) {
+    if (ValidUtf8Prefix(spelling) != spelling.size()) {
+      throw ArgumentError(StrCat("the spelling of special token ", token.id, " is not UTF-8"));
+    }
+    if (!spellings.empty() && spellings.back() == spelling) {
       throw ArgumentError(StrCat("special token ", spelling, " is given twice"));
     }
-    starts_[static_cast<unsigned char>(spelling[0])] = true;
-  }
-  if (!tokens_.empty() && tokens_.front().spelling[0] == tokens_.back().spelling[0]) {
-    only_start_ = static_cast<unsigned char>(tokens_.front().spelling[0]);
-  }
-}
-
-std::size_t SpecialTokens::NextCandidate(std::string_view text, std::size_t from) const noexcept {
-  if (only_start_ >= 0) {
-    const void* const found = std::memchr(text.data() + from, only_start_, text.size() - from);
-    return found == nullptr ? text.size() : static_cast<const char*>(found) - text.data();
-  }
-  while (from < text.size() && !starts_[static_cast<unsigned char>(text[from])]) ++from;
-  return from;
-}
-
-std::optional<SpecialTokens::Match> SpecialTokens::LongestAt(std::string_view text,
-                                                             std::size_t begin) const noexcept {
-  // Among the sorted spellings, those that agree with the text so far are a range, which each byte
-  // narrows. A spelling that ends here sorts first in its range.
-  std::optional<Match> longest;
-  auto first = tokens_.begin();
-  auto last = tokens_.end();
-  for (std::size_t depth = 0; begin + depth < text.size(); ++depth) {
-    const auto byte = static_cast<unsigned char>(text[begin + depth]);
-    const auto at_depth = [depth](const SpecialToken& token) {
-      return static_cast<unsigned char>(token.spelling[depth]);
-    };
-    first = std::partition_point(first, last, [&](const auto& t) { return at_depth(t) < byte; });
-    last = std::partition_point(first, last, [&](const auto& t) { return at_depth(t) <= byte; });
-    if (first == last) break;
-    if (first->spelling.size() == depth + 1) {
-      longest = Match{begin, begin + depth + 1, first->id};
-      if (++first == last) break;
+    size_bytes += spelling.size();
+    if (size_bytes > INT32_MAX) {
+      throw ArgumentError("the spellings of the special tokens have 2^31 bytes or more in all");
     }
+    some_begin_with_space_ |= IsSpace(CodePointAt(spelling, 0).value);
+    spellings.push_back(spelling);
   }
-  return longest;
+  trie_ = SpellingTrie(spellings);
 }
 
 std::optional<SpecialTokens::Match> SpecialTokens::Find(std::string_view text,
-                                                        std::size_t from) const noexcept {
-  if (tokens_.empty() || from >= text.size()) return std::nullopt;
-  for (from = NextCandidate(text, from); from < text.size(); from = NextCandidate(text, from + 1)) {
-    const std::optional<Match> match = LongestAt(text, from);
-    if (match) return match;
-  }
-  return std::nullopt;
+                                                        std::size_t from) const {
+  const TextRange range = {std::min(from, text.size()), text.size()};
+  return SpecialTokenMatches(*this, text, {&range, 1}, range.begin).Next();
 }
 
 std::optional<TokenId> SpecialTokens::IdOf(std::string_view spelling) const noexcept {
@@ -78,6 +74,65 @@ std::optional<TokenId> SpecialTokens::IdOf(std::string_view spelling) const noex
                            [&](const SpecialToken& token) { return token.spelling < spelling; });
   if (found == tokens_.end() || found->spelling != spelling) return std::nullopt;
   return found->id;
+}
+
+std::optional<SpecialTokens::Match> SpecialTokenMatches::Next() {
+  const auto match = ahead_ ? std::exchange(ahead_, std::nullopt) : NextSpelling();
+  if (!match) return std::nullopt;
+  const SpecialToken& token = TokenOf(*match);
+  const std::size_t begin = token.lstrip ? SpaceBefore(match->begin) : match->begin;
+  std::size_t end = StrippedEnd(*match);
+  if (end > match->end && tokens_.some_begin_with_space_) {
+    // Hugging Face's search goes on behind the spelling, not behind the white space. A match that
+    // begins in there keeps its bytes, or is dropped if it strips them too and has no others.
+    do {
+      ahead_ = NextSpelling();
+    } while (ahead_ && TokenOf(*ahead_).lstrip && StrippedEnd(*ahead_) <= end);
+    if (ahead_) end = std::min(end, ahead_->begin);
+  }
+  done_ = end;
+  return SpecialTokens::Match{begin, end, token.id};
+}
+
+/// The next match of a spelling where its token may stand.
+std::optional<SpellingTrie::Match> SpecialTokenMatches::NextSpelling() {
+  for (;;) {
+    const auto match = search_.Next();
+    if (match) {
+      // A match that is no word of its own has taken its bytes all the same.
+      if (!TokenOf(*match).single_word || IsOneWord(*match)) return match;
+    } else {
+      if (ranges_.empty()) return std::nullopt;
+      search_.Restart(ranges_.front().begin, ranges_.front().end);
+      ranges_ = ranges_.subspan(1);
+    }
+  }
+}
+
+bool SpecialTokenMatches::IsOneWord(const SpellingTrie::Match& match) const noexcept {
+  return (match.begin == 0 || !IsWordCharacter(CodePointBefore(text_, match.begin).value)) &&
+         (match.end == text_.size() || !IsWordCharacter(CodePointAt(text_, match.end).value));
+}
+
+std::size_t SpecialTokenMatches::SpaceBefore(std::size_t at) const noexcept {
+  while (at > done_) {
+    const CodePoint before = CodePointBefore(text_, at);
+    if (!IsSpace(before.value)) break;
+    at -= before.size_bytes;
+  }
+  return at;
+}
+
+std::size_t SpecialTokenMatches::StrippedEnd(const SpellingTrie::Match& match) noexcept {
+  if (!TokenOf(match).rstrip) return match.end;
+  if (match.end < space_end_) return space_end_;  // in white space that was read before
+  space_end_ = match.end;
+  while (space_end_ < text_.size()) {
+    const CodePoint next = CodePointAt(text_, space_end_);
+    if (!IsSpace(next.value)) break;
+    space_end_ += next.size_bytes;
+  }
+  return space_end_;
 }
 
 }  // namespace ctx::tokenize

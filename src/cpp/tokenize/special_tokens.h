@@ -1,43 +1,43 @@
-// Finding special-token spellings in text: leftmost first, and of those that begin at the same byte
-// the longest. Immutable after construction; safe to call from any thread.
+// Finding special-token spellings in text: leftmost first, of those that begin at the same byte the
+// longest, and on from its end, with the conditions of Hugging Face's added tokens (single_word,
+// lstrip, rstrip). SpecialTokens is immutable after construction and safe to call from any thread.
 #pragma once
 
-#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
-#include <string>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "common/ids.h"
+#include "tokenize/definition.h"
+#include "tokenize/spelling_trie.h"
 
 namespace ctx::tokenize {
 
-struct SpecialToken {
-  std::string spelling;  ///< not empty
-  TokenId id;
-};
+using SpecialToken = SpecialTokenDefinition;
 
 class SpecialTokens {
  public:
   struct Match {
-    std::size_t begin;  ///< byte offsets into the searched text
+    std::size_t begin;  ///< byte offsets into the searched text, stripped white space included
     std::size_t end;
     TokenId id;
   };
 
-  /// The longest spelling. It bounds what is read again at each byte of hostile text, so that a
-  /// search stays linear in the text; published spellings have some 30 bytes.
-  static constexpr std::size_t kMaxSpellingBytes = 256;
+  /// The longest spelling.
+  static constexpr std::size_t kMaxSpellingBytes = std::size_t{1} << 16;
 
   SpecialTokens() = default;
 
-  /// Throws ArgumentError for an empty spelling and for the same spelling twice.
+  /// O(total size of the spellings). Throws ArgumentError for a spelling that is empty, too long,
+  /// not UTF-8 or given twice.
   explicit SpecialTokens(std::vector<SpecialToken> tokens);
 
-  /// The first match that begins at or after `from`, or nothing. O(text) times the length of the
-  /// longest spelling at worst; text without first bytes of spellings costs one memchr.
-  std::optional<Match> Find(std::string_view text, std::size_t from = 0) const noexcept;
+  /// The first match that begins at or after `from`, or nothing: what is before `from` is only
+  /// looked at to tell whether a word ends there. O(text), one memchr where no spelling can begin.
+  std::optional<Match> Find(std::string_view text, std::size_t from = 0) const;
 
   std::optional<TokenId> IdOf(std::string_view spelling) const noexcept;
 
@@ -46,12 +46,51 @@ class SpecialTokens {
   bool empty() const noexcept { return tokens_.empty(); }
 
  private:
-  std::size_t NextCandidate(std::string_view text, std::size_t from) const noexcept;
-  std::optional<Match> LongestAt(std::string_view text, std::size_t begin) const noexcept;
+  friend class SpecialTokenMatches;
 
   std::vector<SpecialToken> tokens_;
-  std::array<bool, 256> starts_{};  // bytes that some spelling begins with
-  int only_start_ = -1;             // that byte, when there is exactly one
+  SpellingTrie trie_;
+  bool some_begin_with_space_ = false;
+};
+
+/// Part of a text, in bytes.
+struct TextRange {
+  std::size_t begin;
+  std::size_t end;
+};
+
+/// All matches in a text, in order. They do not overlap.
+class SpecialTokenMatches {
+ public:
+  /// Spellings are looked for in each range by itself; beside them, the whole text decides what is
+  /// a word and which white space is stripped, back to `from` at most. The ranges must be in order
+  /// and must not overlap. All arguments must outlive this.
+  SpecialTokenMatches(const SpecialTokens& tokens, std::string_view text,
+                      std::span<const TextRange> ranges, std::size_t from = 0)
+      : tokens_(tokens), text_(text), ranges_(ranges), search_(tokens.trie_, text), done_(from) {
+    search_.Restart(0, 0);
+  }
+
+  /// Nothing at the end. All calls together cost O(text), one memchr where no spelling can begin.
+  /// Throws std::bad_alloc.
+  std::optional<SpecialTokens::Match> Next();
+
+ private:
+  const SpecialToken& TokenOf(const SpellingTrie::Match& match) const noexcept {
+    return tokens_.tokens_[match.spelling];
+  }
+  std::optional<SpellingTrie::Match> NextSpelling();
+  bool IsOneWord(const SpellingTrie::Match& match) const noexcept;
+  std::size_t SpaceBefore(std::size_t at) const noexcept;
+  std::size_t StrippedEnd(const SpellingTrie::Match& match) noexcept;
+
+  const SpecialTokens& tokens_;
+  std::string_view text_;
+  std::span<const TextRange> ranges_;  // still to be searched
+  SpellingSearch search_;
+  std::optional<SpellingTrie::Match> ahead_;  // found while the match before was bounded
+  std::size_t done_;                          // end of the last match
+  std::size_t space_end_ = 0;                 // of the white space that was last stripped
 };
 
 }  // namespace ctx::tokenize
