@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from ctxengine.prefix import BlockHasher
     from ctxengine.pricing import Cost, PriceTable
     from ctxengine.tokenize import (
+        DecodeStream,
+        DecodeStreamBatch,
         Encoding,
         encoding_for_model,
         encoding_name_for_model,
@@ -57,6 +59,8 @@ _MODULE_OF = {
     "ContextEngine": "engine",
     "Cost": "pricing",
     "CtxEngineError": "errors",
+    "DecodeStream": "tokenize",
+    "DecodeStreamBatch": "tokenize",
     "DeviceError": "errors",
     "Encoding": "tokenize",
     "EnginePlan": "engine",
@@ -107,6 +111,8 @@ __all__ = [
     "ContextEngine",
     "Cost",
     "CtxEngineError",
+    "DecodeStream",
+    "DecodeStreamBatch",
     "DeviceError",
     "Encoding",
     "EnginePlan",

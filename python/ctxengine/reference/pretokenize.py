@@ -4,7 +4,8 @@ The native scanners (src/cpp/tokenize/pretokenize/scan_*.h) are written by hand 
 Here the same patterns are interpreted letter by letter, with the meaning that a backtracking
 regular expression engine gives them: alternatives are tried in their order, quantifiers take as
 much as they can and give back one character at a time, possessive ones (a ``+`` behind) never give
-back. """
+back.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,11 @@ from __future__ import annotations
 from ctxengine.tokenize.encoding import Encoding
 from ctxengine.tokenize.models import encoding_for_model, encoding_name_for_model
 from ctxengine.tokenize.registry import get_encoding, list_encoding_names
+from ctxengine.tokenize.stream import DecodeStream, DecodeStreamBatch
 
 __all__ = [
+    "DecodeStream",
+    "DecodeStreamBatch",
     "Encoding",
     "encoding_for_model",
     "encoding_name_for_model",

@@ -8,6 +8,7 @@ import operator
 from ctxengine import _core
 from ctxengine.errors import ArgumentError, LoadError, UnknownTokenError
 from ctxengine.tokenize.patterns import PATTERN_OF, SCANNER_OF
+from ctxengine.tokenize.stream import begin, begin_batch
 from ctxengine.tokenize.unstable import completions
 
 TYPE_CHECKING = False
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+
+    from ctxengine.tokenize.stream import DecodeStream, DecodeStreamBatch
 
 _NO_SPECIAL_TOKENS = _core.SpecialTokens({})
 
@@ -435,7 +438,13 @@ class Encoding:
 
     # --- ids to text ---
 
-    def decode(self, tokens: Sequence[int], errors: str = "replace") -> str:
+    def decode(
+        self,
+        tokens: Sequence[int],
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+    ) -> str:
         """Decode ids to text.
 
         Parameters
@@ -444,13 +453,28 @@ class Encoding:
             A list, or faster, an array of uint32, int32 or int64.
         errors : str
             What to do with bytes that are not UTF-8, as for ``bytes.decode``.
+        skip_special_tokens : bool
+            Leave special tokens out.
+
+        Returns
+        -------
+        str
 
         Raises
         ------
         UnknownTokenError
             If an id is not in the vocabulary (a KeyError too).
+
+        Examples
+        --------
+        >>> from ctxengine.tokenize import get_encoding
+        >>> encoding = get_encoding("cl100k_base")
+        >>> encoding.decode([15339, 1917, 100257])
+        'hello world<|endoftext|>'
+        >>> encoding.decode([15339, 1917, 100257], skip_special_tokens=True)
+        'hello world'
         """
-        return self._native.decode(tokens, errors)
+        return self._native.decode(tokens, errors, skip_special_tokens)
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
         """Decode ids to the bytes of their tokens, joined.
@@ -463,15 +487,20 @@ class Encoding:
         return self._native.decode_bytes(tokens)
 
     def decode_batch(
-        self, batch: Sequence[Sequence[int]], *, errors: str = "replace", num_threads: int = 8
+        self,
+        batch: Sequence[Sequence[int]],
+        *,
+        errors: str = "replace",
+        num_threads: int = 8,
+        skip_special_tokens: bool = False,
     ) -> list[str]:
-        """Decode several sequences of ids.
+        """Decode several sequences of ids as `decode` does.
 
         `num_threads` is there because tiktoken has it: making the str objects takes most of the
         time and needs the GIL, so all is done on this thread.
         """
         _check_threads(num_threads)
-        return [self._native.decode(tokens, errors) for tokens in batch]
+        return [self._native.decode(tokens, errors, skip_special_tokens) for tokens in batch]
 
     def decode_bytes_batch(
         self, batch: Sequence[Sequence[int]], *, num_threads: int = 8
@@ -523,6 +552,68 @@ class Encoding:
     def token_byte_values(self) -> list[bytes]:
         """Return the bytes of every ordinary token, sorted."""
         return self._native.token_byte_values()
+
+    def stream(
+        self, *, stop: str | Sequence[str] = (), skip_special_tokens: bool = False
+    ) -> DecodeStream:
+        r"""Begin to decode ids that are still being generated.
+
+        Parameters
+        ----------
+        stop : str or sequence of str
+            Strings that end the text; they, and what follows, do not come out.
+        skip_special_tokens : bool
+            Leave special tokens out.
+
+        Returns
+        -------
+        DecodeStream
+            ``feed`` takes ids and returns the text that they make certain.
+
+        Raises
+        ------
+        ArgumentError
+            If a stop string is empty.
+
+        Examples
+        --------
+        >>> from ctxengine.tokenize import get_encoding
+        >>> stream = get_encoding("cl100k_base").stream(stop="\n\n")
+        >>> stream.feed([15339, 1917])
+        'hello world'
+        """
+        return begin(self, stop, skip_special_tokens)
+
+    def stream_batch(
+        self, num_rows: int, *, stop: str | Sequence[str] = (), skip_special_tokens: bool = False
+    ) -> DecodeStreamBatch:
+        """Begin to decode `num_rows` sequences of ids at once.
+
+        Parameters
+        ----------
+        num_rows : int
+            At least 1. A row can be made to serve another sequence, with stop strings of its own.
+        stop, skip_special_tokens
+            As for `stream`, for all rows.
+
+        Returns
+        -------
+        DecodeStreamBatch
+            ``feed`` takes an id for each of several rows.
+
+        Raises
+        ------
+        ArgumentError
+            If `num_rows` is below 1 or a stop string is empty.
+
+        Examples
+        --------
+        >>> from ctxengine.tokenize import get_encoding
+        >>> batch = get_encoding("cl100k_base").stream_batch(2)
+        >>> batch.feed([0, 1], [15339, 1917])
+        ['hello', ' world']
+        """
+        return begin_batch(num_rows, begin(self, stop, skip_special_tokens))
 
     # --- what it is ---
 

@@ -1,10 +1,19 @@
-// The pre-tokenizers by themselves: for tests, and for looking at where a text is cut.
+// The normalizer and the pre-tokenizers by themselves: for tests, and for looking at what becomes
+// of a text and where it is cut.
+#include <pybind11/stl.h>
+
+#include <array>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "bindings/bindings.h"
 #include "bindings/pattern_names.h"
+#include "common/error.h"
 #include "tokenize/pretokenize/scanner.h"
+#include "tokenize/unicode/normalizer.h"
 
 namespace ctx::bindings {
 namespace {
@@ -36,9 +45,80 @@ py::bytes CharClasses() {
   return py::bytes(classes);
 }
 
+using tokenize::Normalizer;
+using tokenize::NormalizerStep;
+using StepTuple = std::tuple<std::string, std::string, std::string>;  // kind, pattern, content
+
+template <typename Value, std::size_t size>
+Value ValueOf(const std::array<std::pair<std::string_view, Value>, size>& names,
+              std::string_view name, const char* what) {
+  for (const auto& [known, value] : names) {
+    if (known == name) return value;
+  }
+  throw ArgumentError(std::string("unknown ") + what);
+}
+
+Normalizer MakeNormalizer(const std::vector<StepTuple>& tuples) {
+  using Kind = NormalizerStep::Kind;
+  constexpr std::array<std::pair<std::string_view, Kind>, 7> kKinds{{
+      {"nfc", Kind::kNfc},
+      {"nfkc", Kind::kNfkc},
+      {"lowercase", Kind::kLowercase},
+      {"replace", Kind::kReplace},
+      {"prepend", Kind::kPrepend},
+      {"prepend_unless", Kind::kPrependUnless},
+      {"prepend_first", Kind::kPrependFirst},
+  }};
+  std::vector<NormalizerStep> steps;
+  for (const auto& [kind, pattern, content] : tuples) {
+    steps.push_back({ValueOf(kKinds, kind, "kind of normalizer step"), pattern, content});
+  }
+  return Normalizer(std::move(steps));
+}
+
+Normalizer::Position PositionOf(std::string_view name) {
+  using Position = Normalizer::Position;
+  constexpr std::array<std::pair<std::string_view, Position>, 3> kPositions{{
+      {"input_start", Position::kInputStart},
+      {"section_start", Position::kSectionStart},
+      {"middle", Position::kMiddle},
+  }};
+  return ValueOf(kPositions, name, "position");
+}
+
+std::string Normalize(const Normalizer& normalizer, std::string_view text,
+                      std::string_view position) {
+  std::string buffer;
+  return std::string(normalizer.Apply(text, PositionOf(position), buffer));
+}
+
+py::tuple NormalizeAligned(const Normalizer& normalizer, std::string_view text,
+                           std::string_view position) {
+  std::string buffer;
+  std::vector<tokenize::SourceRange> sources;
+  const std::string normalized(normalizer.Apply(text, PositionOf(position), buffer, sources));
+  py::list parts;
+  for (const auto& part : sources) {
+    parts.append(py::make_tuple(part.end, part.source_begin, part.source_end, part.bytewise));
+  }
+  return py::make_tuple(normalized, parts);
+}
+
+std::size_t StablePrefix(const Normalizer& normalizer, std::string_view text,
+                         std::string_view position) {
+  return normalizer.StablePrefix(text, PositionOf(position));
+}
+
 }  // namespace
 
 void RegisterPretokenize(py::module_& module) {
+  py::class_<Normalizer>(module, "Normalizer",
+                         "Steps (kind, pattern, content) of tokenize/definition.h.")
+      .def(py::init(&MakeNormalizer), py::arg("steps"), py::pos_only())
+      .def("normalize", &Normalize, py::arg("text"), py::arg("position"), py::pos_only())
+      .def("normalize_aligned", &NormalizeAligned, py::arg("text"), py::arg("position"),
+           py::pos_only(), "Also the parts: end, source begin, source end, bytewise; in bytes.")
+      .def("stable_prefix", &StablePrefix, py::arg("text"), py::arg("position"), py::pos_only());
   module.def("pretokenize", &Pretokenize, py::arg("pattern"), py::arg("text"), py::pos_only(),
              "Byte offsets in the UTF-8 of text at which its pre-tokens end.");
   module.def("char_classes", &CharClasses,

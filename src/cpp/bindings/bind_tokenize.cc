@@ -302,19 +302,20 @@ TokenId EncodeSingleToken(const Encoding& encoding, const py::bytes& data) {
 
 // --- decoding ---
 
-std::string Decoded(const Encoding& encoding, const py::object& ids) {
+std::string Decoded(const Encoding& encoding, const py::object& ids, bool skip_special_tokens) {
   const std::vector<TokenId> values = IdsFrom(ids);
   std::string bytes;
-  tokenize::DecodeBytes(encoding, values, bytes);
+  tokenize::DecodeBytes(encoding, values, bytes, skip_special_tokens);
   return bytes;
 }
 
 py::bytes DecodeBytes(const Encoding& encoding, const py::object& ids) {
-  return py::bytes(Decoded(encoding, ids));
+  return py::bytes(Decoded(encoding, ids, /*skip_special_tokens=*/false));
 }
 
-py::object Decode(const Encoding& encoding, const py::object& ids, const std::string& errors) {
-  const std::string bytes = Decoded(encoding, ids);
+py::object Decode(const Encoding& encoding, const py::object& ids, const std::string& errors,
+                  bool skip_special_tokens) {
+  const std::string bytes = Decoded(encoding, ids, skip_special_tokens);
   auto text = py::reinterpret_steal<py::object>(
       PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), errors.c_str()));
   if (!text) throw py::error_already_set();
@@ -381,7 +382,8 @@ void RegisterTokenize(py::module_& module) {
       .def("count", &Count, py::arg("text"), py::pos_only())
       .def("count_batch", &CountBatch, py::arg("texts"), py::arg("num_threads"), py::pos_only())
       .def("fits", &Fits, py::arg("text"), py::arg("limit"), py::pos_only())
-      .def("decode", &Decode, py::arg("ids"), py::arg("errors"), py::pos_only())
+      .def("decode", &Decode, py::arg("ids"), py::arg("errors"), py::arg("skip_special_tokens"),
+           py::pos_only())
       .def("decode_bytes", &DecodeBytes, py::arg("ids"), py::pos_only())
       .def("decode_tokens", &DecodeTokens, py::arg("ids"), py::pos_only())
       .def("token_byte_values", &TokenByteValues);

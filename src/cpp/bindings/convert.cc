@@ -67,19 +67,6 @@ bool AppendArray(const py::array& array, std::vector<TokenId>& ids) {
   return true;
 }
 
-TokenId IdFrom(PyObject* item) {
-  // PyNumber_Index: numpy integers too, but neither float nor str.
-  const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(item));
-  if (!number) throw py::error_already_set();
-  int overflow = 0;
-  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
-  if (value == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
-  if (overflow != 0 || value < 0 || value > std::numeric_limits<TokenId>::max()) {
-    ThrowNoToken(py::str(number));
-  }
-  return static_cast<TokenId>(value);
-}
-
 }  // namespace
 
 Utf8Text::Utf8Text(py::handle text) {
@@ -119,6 +106,19 @@ py::array_t<TokenId> ArrayOfIds(std::vector<TokenId>&& ids) {
                     [](void* vector) { delete static_cast<std::vector<TokenId>*>(vector); });
   owned.release();
   return py::array_t<TokenId>(size, data, owner);
+}
+
+TokenId IdFrom(py::handle item) {
+  // PyNumber_Index: numpy integers too, but neither float nor str.
+  const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
+  if (!number) throw py::error_already_set();
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  if (value == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  if (overflow != 0 || value < 0 || value > std::numeric_limits<TokenId>::max()) {
+    ThrowNoToken(py::str(number));
+  }
+  return static_cast<TokenId>(value);
 }
 
 std::vector<TokenId> IdsFrom(const py::object& ids) {

@@ -46,6 +46,9 @@ py::list ListOfIds(const std::vector<TokenId>& ids);
 /// uint32[n] that takes over the vector's memory.
 py::array_t<TokenId> ArrayOfIds(std::vector<TokenId>&& ids);
 
+/// An id out of an int or what can be an index. Throws as IdsFrom.
+TokenId IdFrom(py::handle item);
+
 /// Ids out of an integer array or any sequence of int. Throws UnknownTokenError for negative
 /// numbers and those of 2^32 or more, TypeError for what is no integer.
 std::vector<TokenId> IdsFrom(const py::object& ids);

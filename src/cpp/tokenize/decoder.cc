@@ -26,18 +26,31 @@ std::string_view TokenBytes(const Encoding& encoding, TokenId id) {
   return bytes;
 }
 
-void DecodeBytes(const Encoding& encoding, std::span<const TokenId> ids, std::string& bytes) {
+std::string_view TextOfToken(const Encoding& encoding, std::span<const TokenId> ids, std::size_t i,
+                             bool /*is_first*/, bool skip_special_tokens) {
+  const std::string_view bytes = BytesOrEmpty(encoding, ids[i]);
+  if (bytes.empty()) {
+    throw UnknownTokenError(
+        StrCat("encoding ", encoding.name(), " has no token ", ids[i], ", at index ", i));
+  }
+  const bool is_skipped = skip_special_tokens && encoding.FindSpecialToken(ids[i]) != nullptr;
+  return is_skipped ? std::string_view() : bytes;
+}
+
+void DecodeBytes(const Encoding& encoding, std::span<const TokenId> ids, std::string& bytes,
+                 bool skip_special_tokens) {
   std::size_t size = 0;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::string_view token = BytesOrEmpty(encoding, ids[i]);
-    if (token.empty()) {
-      throw UnknownTokenError(
-          StrCat("encoding ", encoding.name(), " has no token ", ids[i], ", at index ", i));
-    }
-    size += token.size();
+  std::size_t first = ids.size();
+  for (std::size_t i = ids.size(); i-- > 0;) {
+    const std::size_t num_bytes =
+        TextOfToken(encoding, ids, i, /*is_first=*/false, skip_special_tokens).size();
+    if (num_bytes > 0) first = i;
+    size += num_bytes;
   }
   bytes.reserve(bytes.size() + size);
-  for (const TokenId id : ids) bytes.append(BytesOrEmpty(encoding, id));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    bytes.append(TextOfToken(encoding, ids, i, i == first, skip_special_tokens));
+  }
 }
 
 std::vector<std::string_view> SortedTokenBytes(const Encoding& encoding) {
