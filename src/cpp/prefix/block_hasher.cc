@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/sha256.h"
 #include "common/str_cat.h"
 #include "prefix/cbor.h"
-#include "prefix/sha256.h"
 
 namespace ctx::prefix {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "common/error.h"
-#include "prefix/sha256.h"
+#include "common/sha256.h"
 
 namespace ctx::prefix {
 namespace {

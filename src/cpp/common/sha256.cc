@@ -1,11 +1,11 @@
-#include "prefix/sha256.h"
+#include "common/sha256.h"
 
 #include <bit>
 #include <cstring>
 
-#include "prefix/sha256_internal.h"
+#include "common/sha256_internal.h"
 
-namespace ctx::prefix {
+namespace ctx {
 namespace internal {
 
 // The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
@@ -103,4 +103,4 @@ Sha256Digest Sha256(std::span<const std::uint8_t> message,
       message);
 }
 
-}  // namespace ctx::prefix
+}  // namespace ctx

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <span>
 
-namespace ctx::prefix {
+namespace ctx {
 
 using Sha256Digest = std::array<std::uint8_t, 32>;
 
@@ -23,4 +23,4 @@ bool IsSupported(Sha256Implementation implementation) noexcept;
 Sha256Digest Sha256(std::span<const std::uint8_t> message,
                     Sha256Implementation implementation) noexcept;
 
-}  // namespace ctx::prefix
+}  // namespace ctx

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace ctx::prefix::internal {
+namespace ctx::internal {
 
 /// Folds `num_blocks` blocks of 64 bytes into `state` (the eight words a..h).
 using Sha256Compress = void (*)(std::uint32_t* state, const std::uint8_t* blocks,
@@ -16,4 +16,4 @@ extern const std::array<std::uint32_t, 64> kSha256Constants;
 /// The compression function on the SHA extensions, or nullptr where the CPU lacks them.
 Sha256Compress ShaNiCompress() noexcept;
 
-}  // namespace ctx::prefix::internal
+}  // namespace ctx::internal

@@ -1,4 +1,4 @@
-#include "prefix/sha256.h"
+#include "common/sha256.h"
 
 #include <random>
 #include <string>
@@ -7,7 +7,7 @@
 
 #include "doctest/doctest.h"
 
-namespace ctx::prefix {
+namespace ctx {
 namespace {
 
 std::span<const std::uint8_t> Bytes(std::string_view text) {
@@ -58,4 +58,4 @@ TEST_CASE("the implementations agree at every length and alignment") {
 }
 
 }  // namespace
-}  // namespace ctx::prefix
+}  // namespace ctx

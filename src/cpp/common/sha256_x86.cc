@@ -3,14 +3,14 @@
 // The instructions keep the eight state words in two registers, (a, b, e, f) and (c, d, g, h), do
 // two rounds at a time, and compute the message schedule four words at a time (Intel, "New
 // Instructions Supporting the Secure Hash Algorithm on Intel Architecture Processors").
-#include "prefix/sha256_internal.h"
+#include "common/sha256_internal.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
 #endif
 
-namespace ctx::prefix::internal {
+namespace ctx::internal {
 
 #if defined(__x86_64__)
 namespace {
@@ -77,4 +77,4 @@ Sha256Compress ShaNiCompress() noexcept {
 Sha256Compress ShaNiCompress() noexcept { return nullptr; }
 #endif
 
-}  // namespace ctx::prefix::internal
+}  // namespace ctx::internal
