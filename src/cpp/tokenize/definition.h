@@ -80,16 +80,24 @@ struct ModelDefinition {
   /// Whether a pre-token that is a token is taken whole, however merging would end (Hugging Face's
   /// ignore_merges; tiktoken's rule).
   bool whole_first = true;
-  std::vector<TokenDefinition> tokens;              ///< kRanks: in order of rank
+  std::vector<TokenDefinition> tokens;  ///< kRanks: in order of rank
+  /// kRanks: the rank of each of `tokens`, ascending; empty when they are 0, 1, 2, ... Of pairs of
+  /// equal rank the leftmost is merged first, whichever token it gives (SentencePiece's rule).
+  std::vector<std::uint32_t> ranks;
   std::vector<std::pair<TokenId, TokenId>> merges;  ///< kPairs: ids of the parts, in order of rank
   std::vector<TokenId> byte_ids;  ///< kCharacters: the 256 tokens <0x00> to <0xFF>, not in `tokens`
+  /// kCharacters: strings that are one symbol wherever the normalized text has them, trusted or
+  /// not, from left to right and the longest first; they are never merged with anything
+  /// (SentencePiece's user-defined symbols). None of them is among `tokens`.
+  std::vector<TokenDefinition> user_defined;
   // What CanonicalModel sorts out of `tokens`; loaders leave these empty.
   std::vector<TokenDefinition> whole_tokens;   ///< found whole, never by merging
   std::vector<TokenDefinition> unused_tokens;  ///< never found in text, but decoded
   friend bool operator==(const ModelDefinition&, const ModelDefinition&) = default;
 };
 
-/// A special or added token: a spelling that is one token wherever trusted text has it.
+/// A special or added token: a spelling that is one token wherever trusted text has it. Its id is
+/// no ordinary token's, but for one with `special` false that is the ordinary token of these bytes.
 struct SpecialTokenDefinition {
   std::string spelling;  ///< not empty
   TokenId id = 0;

@@ -1,0 +1,33 @@
+// Tokens by their bytes and by their id: sorted, so that no choice of tokens makes it slow.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tokenize/definition.h"
+
+namespace ctx::tokenize::load {
+
+/// Keeps pointers to the tokens that it was made of. O(n log n) to make, O(log n) a look-up.
+class TokenIndex {
+ public:
+  explicit TokenIndex(std::span<const TokenDefinition> tokens);
+
+  /// The first such token or nullptr.
+  const TokenDefinition* FindBytes(std::string_view bytes) const noexcept;
+  const TokenDefinition* FindId(TokenId id) const noexcept;
+
+  /// Two tokens with the same bytes or with the same id; nullptr twice when there are none.
+  using Pair = std::pair<const TokenDefinition*, const TokenDefinition*>;
+  Pair SameBytes() const noexcept;
+  Pair SameId() const noexcept;
+
+ private:
+  std::vector<const TokenDefinition*> by_bytes_;
+  std::vector<const TokenDefinition*> by_id_;
+};
+
+}  // namespace ctx::tokenize::load
