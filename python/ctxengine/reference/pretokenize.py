@@ -1,6 +1,6 @@
 """Pre-tokenization by a small backtracking matcher that reads the published patterns themselves.
 
-The native scanners (src/cpp/tokenize/pretokenize/scan_*.h) are written by hand for four patterns.
+The native scanners (src/cpp/tokenize/pretokenize/scan_*.h) are written by hand, one a pattern.
 Here the same patterns are interpreted letter by letter, with the meaning that a backtracking
 regular expression engine gives them: alternatives are tried in their order, quantifiers take as
 much as they can and give back one character at a time, possessive ones (a ``+`` behind) never give
@@ -10,33 +10,53 @@ back.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["PATTERNS", "Matcher", "compile_pattern", "pretokenize"]
+__all__ = ["PATTERNS", "Matcher", "compile_pattern", "pretokenize", "split"]
 
 Matcher = Callable[[str, int], Iterator[int]]
 """Called with a text and a position: yields every end of a match that begins there, best first."""
 
 _Predicate = Callable[[str], bool]
 
-# As in tiktoken 0.14.0 (tiktoken_ext/openai_public.py), and for qwen2 as in the models'
-# tokenizer.json.
-PATTERNS = {
-    "r50k": (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"),
+# As in tiktoken 0.14.0 (tiktoken_ext/openai_public.py), in mistral-common's tekken.json, and in the
+# models' tokenizer.json. Where there are several, each splits the pieces of the one before.
+PATTERNS: dict[str, tuple[str, ...]] = {
+    "r50k": (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",),
     "cl100k": (
         r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
-        r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+        r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
     ),
     "o200k": (
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-        r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     ),
     "qwen2": (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "llama3": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "qwen35": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+        r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "tekken": (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+        r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+        r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "deepseek": (
+        r"\p{N}{1,3}",
+        "[一-龥぀-ゟ゠-ヿ]+",
+        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"
+        "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+        "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
     ),
 }
 
@@ -48,18 +68,18 @@ _WHITE_SPACE = frozenset(
 
 
 def pretokenize(
-    pattern: str, text: str, *, category: Callable[[str], str] = unicodedata.category
+    patterns: Sequence[str], text: str, *, category: Callable[[str], str] = unicodedata.category
 ) -> list[str]:
-    r"""Cut a text where the leftmost matches of a pattern end.
+    r"""Cut a text as several patterns do, one after the other.
 
     Parameters
     ----------
-    pattern
-        One of the values of `PATTERNS`, or another pattern of the same syntax, which must match at
-        every position.
-    text
+    patterns : sequence of str
+        One of the values of `PATTERNS`, or other patterns of the same syntax. Each is applied to
+        every piece that the one before has left.
+    text : str
         The text.
-    category
+    category : callable
         Gives the general category of a character; by default that of the interpreter's own Unicode
         version, so that characters younger than it count as unassigned.
 
@@ -71,7 +91,7 @@ def pretokenize(
     Raises
     ------
     ValueError
-        If the pattern uses other syntax, or matches nothing at some position.
+        If a pattern uses other syntax.
 
     Notes
     -----
@@ -82,16 +102,29 @@ def pretokenize(
     >>> pretokenize(PATTERNS["cl100k"], "It's 2026:\n\n  done")
     ['It', "'s", ' ', '202', '6', ':\n\n', ' ', ' done']
     """
-    match = compile_pattern(pattern, category)
-    pre_tokens = []
-    begin = 0
-    while begin < len(text):
-        end = next(match(text, begin), begin)
-        if end == begin:
-            raise ValueError(f"the pattern matches nothing at position {begin}: {text[begin]!r}")
-        pre_tokens.append(text[begin:end])
-        begin = end
-    return pre_tokens
+    pieces = [text] if text else []
+    for pattern in patterns:
+        match = compile_pattern(pattern, category)
+        pieces = [part for piece in pieces for part in split(match, piece)]
+    return pieces
+
+
+def split(match: Matcher, text: str) -> list[str]:
+    """Cut a text at its leftmost matches; what lies between two of them is a piece as well."""
+    pieces = []
+    begin = at = 0
+    while at < len(text):
+        end = next(match(text, at), at)
+        if end == at:  # nothing matches here
+            at += 1
+            continue
+        if begin < at:
+            pieces.append(text[begin:at])
+        pieces.append(text[at:end])
+        begin = at = end
+    if begin < len(text):
+        pieces.append(text[begin:])
+    return pieces
 
 
 def compile_pattern(pattern: str, category: Callable[[str], str]) -> Matcher:
@@ -182,8 +215,18 @@ class _Parser:
         negated = self._take("^")
         members = []
         while not self._take("]"):
-            members.append(self._single())
+            members.append(self._member())
         return lambda character: any(member(character) for member in members) != negated
+
+    def _member(self) -> _Predicate:
+        """Parse what may stand in brackets: ``x``, an escape, or a range ``a-z``."""
+        if self.rest.startswith("\\"):
+            return self._single()
+        first = self._next_character()
+        if self._take("-"):
+            last = self._next_character()
+            return lambda other: first <= other <= last
+        return self._literal(first)
 
     def _single(self) -> _Predicate:
         character = self._next_character()
@@ -191,6 +234,9 @@ class _Parser:
             return self._escape()
         if character in "()*+?{}^.":
             raise ValueError(f"{character!r} is not expected before {self.rest!r}")
+        return self._literal(character)
+
+    def _literal(self, character: str) -> _Predicate:
         if self._fold_case:
             return lambda other: other.casefold() == character.casefold()
         return lambda other: other == character
@@ -208,6 +254,8 @@ class _Parser:
             prefix, _, self.rest = self.rest.partition("}")
             category = self._category
             return lambda character: category(character).startswith(prefix)
+        if not name.isalnum():
+            return lambda character: character == name
         raise ValueError(f"unknown escape \\{name}")
 
 

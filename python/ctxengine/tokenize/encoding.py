@@ -47,8 +47,9 @@ class Encoding:
     name : str
         Any name; shown by ``repr`` and in messages.
     pat_str : str
-        One of the published pre-tokenizer patterns: those of GPT-2 (r50k, p50k), cl100k, o200k and
-        Qwen2. There is no regular expression engine behind it.
+        One of the published pre-tokenizer patterns, in any of its published spellings: those of
+        GPT-2 (r50k, p50k), cl100k, o200k, Llama 3, Qwen2, Qwen3.5 and Mistral's tekken. There is no
+        regular expression engine behind it.
     mergeable_ranks : mapping of bytes to int
         Ordinary tokens; an id is also the token's merge rank. All 256 single bytes must be there.
         Ids below 2**24.

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -12,6 +13,7 @@
 #include "bindings/bindings.h"
 #include "bindings/pattern_names.h"
 #include "common/error.h"
+#include "tokenize/pretokenize/known_patterns.h"
 #include "tokenize/pretokenize/scanner.h"
 #include "tokenize/unicode/normalizer.h"
 
@@ -19,30 +21,50 @@ namespace ctx::bindings {
 namespace {
 
 namespace py = pybind11;
-py::list Pretokenize(std::string_view pattern_name, const py::str& text) {
-  const tokenize::Pattern pattern = PatternOf(pattern_name);
+
+std::string_view Utf8Of(const py::str& text) {
   Py_ssize_t size_bytes = 0;
   const char* const data = PyUnicode_AsUTF8AndSize(text.ptr(), &size_bytes);
   if (data == nullptr) throw py::error_already_set();
+  return {data, static_cast<std::size_t>(size_bytes)};
+}
+
+py::list Pretokenize(std::string_view pattern_name, const py::str& text) {
+  const tokenize::Pattern pattern = PatternOf(pattern_name);
   py::list ends;
   std::size_t end = 0;
-  tokenize::ForEachPreToken(pattern, {data, static_cast<std::size_t>(size_bytes)},
-                            [&](std::string_view pre_token) {
-                              end += pre_token.size();
-                              ends.append(end);
-                            });
+  tokenize::ForEachPreToken(pattern, Utf8Of(text), [&](std::string_view pre_token) {
+    end += pre_token.size();
+    ends.append(end);
+  });
   return ends;
+}
+
+std::size_t FinalPrefix(std::string_view pattern_name, const py::str& text) {
+  const tokenize::Pattern pattern = PatternOf(pattern_name);
+  return tokenize::FinalPrefix(pattern, Utf8Of(text));
+}
+
+py::list KnownSpellings() {
+  py::list spellings;
+  for (const tokenize::KnownSpelling& spelling : tokenize::KnownSpellings()) {
+    py::list regexes;
+    for (const std::string_view regex : spelling.regexes) {
+      if (!regex.empty()) regexes.append(regex);
+    }
+    spellings.append(py::make_tuple(NameOf(spelling.pattern), spelling.in_tiktoken,
+                                    spelling.in_hugging_face, regexes));
+  }
+  return spellings;
 }
 
 py::bytes CharClasses() {
   constexpr std::size_t kNumCodePoints = 0x110000;
-  std::string classes(kNumCodePoints, '\0');
-  constexpr std::size_t kBlockSize = std::size_t{1} << tokenize::kClassBlockBits;
+  std::vector<std::uint16_t> classes(kNumCodePoints);
   for (std::size_t i = 0; i < kNumCodePoints; ++i) {
-    const auto& block = tokenize::kClassBlocks[tokenize::kClassBlockOf[i / kBlockSize]];
-    classes[i] = static_cast<char>(block[i % kBlockSize]);
+    classes[i] = static_cast<std::uint16_t>(tokenize::CharClassesOf(static_cast<char32_t>(i)));
   }
-  return py::bytes(classes);
+  return py::bytes(reinterpret_cast<const char*>(classes.data()), 2 * classes.size());
 }
 
 using tokenize::Normalizer;
@@ -121,8 +143,13 @@ void RegisterPretokenize(py::module_& module) {
       .def("stable_prefix", &StablePrefix, py::arg("text"), py::arg("position"), py::pos_only());
   module.def("pretokenize", &Pretokenize, py::arg("pattern"), py::arg("text"), py::pos_only(),
              "Byte offsets in the UTF-8 of text at which its pre-tokens end.");
+  module.def("final_prefix", &FinalPrefix, py::arg("pattern"), py::arg("text"), py::pos_only(),
+             "How many bytes at the front of text no appended text can cut otherwise.");
+  module.def("known_spellings", &KnownSpellings,
+             "Published pre-tokenizers as (pattern, in tiktoken, in Hugging Face, regexes).");
   module.def("char_classes", &CharClasses,
-             "Class bits (tokenize/unicode/unicode_tables.h) of each code point from U+0000 on.");
+             "Class bits (tokenize/unicode/unicode_tables.h) of each code point from U+0000 on, "
+             "two bytes each in native order.");
 }
 
 }  // namespace ctx::bindings

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -11,11 +12,15 @@
 
 namespace ctx::bindings {
 
-inline constexpr std::array<std::pair<std::string_view, tokenize::Pattern>, 4> kPatternNames = {{
+inline constexpr std::array<std::pair<std::string_view, tokenize::Pattern>, 8> kPatternNames = {{
     {"r50k", tokenize::Pattern::kR50k},
     {"cl100k", tokenize::Pattern::kCl100k},
     {"o200k", tokenize::Pattern::kO200k},
     {"qwen2", tokenize::Pattern::kQwen2},
+    {"llama3", tokenize::Pattern::kLlama3},
+    {"qwen35", tokenize::Pattern::kQwen35},
+    {"tekken", tokenize::Pattern::kTekken},
+    {"deepseek", tokenize::Pattern::kDeepSeek},
 }};
 
 /// Throws ArgumentError for any other name.
@@ -23,7 +28,12 @@ inline tokenize::Pattern PatternOf(std::string_view name) {
   for (const auto& [known, pattern] : kPatternNames) {
     if (known == name) return pattern;
   }
-  throw ArgumentError(StrCat("pattern must be r50k, cl100k, o200k or qwen2, got '", name, "'"));
+  std::string names;
+  for (const auto& [known, pattern] : kPatternNames) {
+    if (!names.empty()) names += pattern == kPatternNames.back().second ? " or " : ", ";
+    names += known;
+  }
+  throw ArgumentError(StrCat("pattern must be ", names, ", got '", name, "'"));
 }
 
 inline std::string_view NameOf(tokenize::Pattern pattern) {

@@ -24,10 +24,7 @@ CodePoint CodePointBefore(std::string_view text, std::size_t at) noexcept {
   return CodePointAt(text, at);
 }
 
-bool IsSpace(char32_t code_point) noexcept {
-  const std::uint8_t* const block = kClassBlocks[kClassBlockOf[code_point >> kClassBlockBits]];
-  return (block[code_point & ((1u << kClassBlockBits) - 1)] & kSpace) != 0;
-}
+bool IsSpace(char32_t code_point) noexcept { return (CharClassesOf(code_point) & kSpace) != 0; }
 
 }  // namespace
 

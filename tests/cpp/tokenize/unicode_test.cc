@@ -9,12 +9,6 @@
 namespace ctx::tokenize {
 namespace {
 
-constexpr std::size_t kBlockSize = std::size_t{1} << kClassBlockBits;
-
-unsigned ClassesOf(char32_t code_point) {
-  return kClassBlocks[kClassBlockOf[code_point / kBlockSize]][code_point % kBlockSize];
-}
-
 // Written from the definition of UTF-8 (RFC 3629, section 3).
 std::string EncodeUtf8(char32_t c) {
   const auto tail = [c](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3F)); };
@@ -24,11 +18,11 @@ std::string EncodeUtf8(char32_t c) {
   return {static_cast<char>(0xF0 | c >> 18), tail(12), tail(6), tail(0)};
 }
 
-TEST_CASE("every code point is in exactly one class, newlines beside white space") {
+TEST_CASE("every code point is in exactly one class, beside newlines and kCjk") {
   int num_newlines = 0;
   for (char32_t c = 0; c < 0x110000; ++c) {
-    const unsigned classes = ClassesOf(c);
-    REQUIRE(std::has_single_bit(classes & ~unsigned{kNewline}));
+    const unsigned classes = CharClassesOf(c);
+    REQUIRE(std::has_single_bit(classes & ~unsigned{kNewline | kCjk}));
     if ((classes & kNewline) != 0) {
       ++num_newlines;
       REQUIRE((classes & kSpace) != 0);
@@ -38,34 +32,37 @@ TEST_CASE("every code point is in exactly one class, newlines beside white space
 }
 
 TEST_CASE("classes of well-known characters") {
-  CHECK(ClassesOf(U'A') == kUpper);
-  CHECK(ClassesOf(U'z') == kLower);
-  CHECK(ClassesOf(U'7') == kNumber);
-  CHECK(ClassesOf(U' ') == kSpace);
-  CHECK(ClassesOf(U'\n') == (kSpace | kNewline));
-  CHECK(ClassesOf(U'\r') == (kSpace | kNewline));
-  CHECK(ClassesOf(U'\t') == kSpace);
-  CHECK(ClassesOf(U'_') == kOther);
-  CHECK(ClassesOf(U'\0') == kOther);
-  CHECK(ClassesOf(0x1C) == kOther);      // FILE SEPARATOR: a control, not White_Space
-  CHECK(ClassesOf(0x85) == kSpace);      // NEXT LINE
-  CHECK(ClassesOf(0xA0) == kSpace);      // NO-BREAK SPACE
-  CHECK(ClassesOf(0xB2) == kNumber);     // SUPERSCRIPT TWO, No
-  CHECK(ClassesOf(0x17F) == kLower);     // LATIN SMALL LETTER LONG S
-  CHECK(ClassesOf(0x1C5) == kUpper);     // D WITH SMALL LETTER Z WITH CARON, Lt
-  CHECK(ClassesOf(0x2B0) == kCaseless);  // MODIFIER LETTER SMALL H, Lm
-  CHECK(ClassesOf(0x301) == kMark);      // COMBINING ACUTE ACCENT
-  CHECK(ClassesOf(0x180E) == kOther);    // MONGOLIAN VOWEL SEPARATOR: no White_Space since 6.3
-  CHECK(ClassesOf(0x200B) == kOther);    // ZERO WIDTH SPACE: no White_Space
-  CHECK(ClassesOf(0x200D) == kOther);    // ZERO WIDTH JOINER
-  CHECK(ClassesOf(0x2160) == kNumber);   // ROMAN NUMERAL ONE, Nl
-  CHECK(ClassesOf(0x3000) == kSpace);    // IDEOGRAPHIC SPACE
-  CHECK(ClassesOf(0x4E2D) == kCaseless);
-  CHECK(ClassesOf(0xD800) == kOther);  // a surrogate
-  CHECK(ClassesOf(0xFFFF) == kOther);  // a non-character
-  CHECK(ClassesOf(0x1C89) == kUpper);  // CYRILLIC CAPITAL LETTER TJE, new in Unicode 16.0
-  CHECK(ClassesOf(0x1F600) == kOther);
-  CHECK(ClassesOf(0x10FFFF) == kOther);
+  CHECK(CharClassesOf(U'A') == kUpper);
+  CHECK(CharClassesOf(U'z') == kLower);
+  CHECK(CharClassesOf(U'7') == kNumber);
+  CHECK(CharClassesOf(U' ') == kSpace);
+  CHECK(CharClassesOf(U'\n') == (kSpace | kNewline));
+  CHECK(CharClassesOf(U'\r') == (kSpace | kNewline));
+  CHECK(CharClassesOf(U'\t') == kSpace);
+  CHECK(CharClassesOf(U'_') == kPunctuation);
+  CHECK(CharClassesOf(U'\0') == kOther);
+  CHECK(CharClassesOf(0x1C) == kOther);      // FILE SEPARATOR: a control, not White_Space
+  CHECK(CharClassesOf(0x85) == kSpace);      // NEXT LINE
+  CHECK(CharClassesOf(0xA0) == kSpace);      // NO-BREAK SPACE
+  CHECK(CharClassesOf(0xB2) == kNumber);     // SUPERSCRIPT TWO, No
+  CHECK(CharClassesOf(0x17F) == kLower);     // LATIN SMALL LETTER LONG S
+  CHECK(CharClassesOf(0x1C5) == kUpper);     // D WITH SMALL LETTER Z WITH CARON, Lt
+  CHECK(CharClassesOf(0x2B0) == kCaseless);  // MODIFIER LETTER SMALL H, Lm
+  CHECK(CharClassesOf(0x301) == kMark);      // COMBINING ACUTE ACCENT
+  CHECK(CharClassesOf(0x180E) == kOther);    // MONGOLIAN VOWEL SEPARATOR: no White_Space since 6.3
+  CHECK(CharClassesOf(0x200B) == kOther);    // ZERO WIDTH SPACE: no White_Space
+  CHECK(CharClassesOf(0x200D) == kOther);    // ZERO WIDTH JOINER
+  CHECK(CharClassesOf(0x2160) == kNumber);   // ROMAN NUMERAL ONE, Nl
+  CHECK(CharClassesOf(0x3000) == kSpace);    // IDEOGRAPHIC SPACE
+  CHECK(CharClassesOf(0x4E2D) == (kCaseless | kCjk));
+  CHECK(CharClassesOf(0x30FB) == (kPunctuation | kCjk));
+  CHECK(CharClassesOf(0x9FA6) == kCaseless);
+  CHECK(CharClassesOf(0x200B) == kOther);
+  CHECK(CharClassesOf(0xD800) == kOther);  // a surrogate
+  CHECK(CharClassesOf(0xFFFF) == kOther);  // a non-character
+  CHECK(CharClassesOf(0x1C89) == kUpper);  // CYRILLIC CAPITAL LETTER TJE, new in Unicode 16.0
+  CHECK(CharClassesOf(0x1F600) == kPunctuation);
+  CHECK(CharClassesOf(0x10FFFF) == kOther);
 }
 
 TEST_CASE("every code point is decoded and classified from its UTF-8") {
@@ -77,7 +74,7 @@ TEST_CASE("every code point is decoded and classified from its UTF-8") {
     REQUIRE(decoded.value == c);
     REQUIRE(decoded.size_bytes == text.size());
     const scan::Char read = scan::ReadChar(at);
-    REQUIRE(read.classes == ClassesOf(c));
+    REQUIRE(read.classes == CharClassesOf(c));
     REQUIRE(read.next == at + text.size());
   }
 }

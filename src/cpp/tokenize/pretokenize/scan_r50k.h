@@ -2,7 +2,7 @@
 //
 //   '(?:[sdmt]|ll|ve|re) | ?\p{L}++ | ?\p{N}++ | ?[^\s\p{L}\p{N}]++ | \s++$ | \s+(?!\S) | \s
 //
-// (blanks around | are not part of it; a space stands before each ?).
+// (blanks around | are not part of them; a space stands before each ?).
 #pragma once
 
 #include "tokenize/pretokenize/scan_runs.h"
@@ -11,7 +11,8 @@ namespace ctx::tokenize::scan {
 
 /// End of the pre-token that begins at `at` < end. At most O(1) passes over any byte in a whole
 /// scan.
-inline const Byte* NextR50k(const Byte* at, const Byte* end) noexcept {
+template <typename End>
+inline const Byte* NextR50k(const Byte* at, End end) noexcept {
   Char c = ReadChar(at);
   if (*at == ' ' && c.next < end) {
     const Char second = ReadChar(c.next);

@@ -2,23 +2,25 @@
 // Unicode data: Unicode License v3). Do not edit.
 //
 // Unicode 16.0 classes of all code points, as far as the pre-tokenizer patterns tell them apart: a
-// two-stage table, one byte of class bits for each code point. Immutable: any thread may read it.
+// two-stage table, the class bits of each code point. Immutable: any thread may read it.
 #pragma once
 
 #include <cstdint>
 
 namespace ctx::tokenize {
 
-/// Class bits. Every code point has exactly one of the first seven.
-enum CharClass : std::uint8_t {
-  kUpper = 0x01,     // Lu, Lt
-  kLower = 0x02,     // Ll
-  kCaseless = 0x04,  // Lm, Lo
-  kMark = 0x08,      // M
-  kNumber = 0x10,    // N
-  kSpace = 0x20,     // White_Space
-  kOther = 0x40,     // everything else, unassigned code points included
-  kNewline = 0x80,   // U+000A and U+000D, beside kSpace
+/// Class bits. Every code point has exactly one of the first eight.
+enum CharClass : std::uint16_t {
+  kUpper = 0x001,        // Lu, Lt
+  kLower = 0x002,        // Ll
+  kCaseless = 0x004,     // Lm, Lo
+  kMark = 0x008,         // M
+  kNumber = 0x010,       // N
+  kSpace = 0x020,        // White_Space
+  kPunctuation = 0x040,  // P, S
+  kOther = 0x080,        // everything else, unassigned code points included
+  kNewline = 0x100,      // U+000A and U+000D
+  kCjk = 0x200,          // U+4E00 to U+9FA5 and U+3040 to U+30FF
 };
 
 inline constexpr unsigned kClassBlockBits = 7;
@@ -27,6 +29,11 @@ inline constexpr unsigned kClassBlockBits = 7;
 extern const std::uint8_t kClassBlockOf[8704];
 
 /// The distinct blocks. The first is that of U+0000, so that kClassBlocks[0] classifies ASCII.
-extern const std::uint8_t kClassBlocks[230][1 << kClassBlockBits];
+extern const std::uint16_t kClassBlocks[253][1 << kClassBlockBits];
+
+inline unsigned CharClassesOf(char32_t code_point) noexcept {
+  constexpr char32_t kWithinBlock = (char32_t{1} << kClassBlockBits) - 1;
+  return kClassBlocks[kClassBlockOf[code_point >> kClassBlockBits]][code_point & kWithinBlock];
+}
 
 }  // namespace ctx::tokenize
