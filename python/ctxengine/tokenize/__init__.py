@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from ctxengine.tokenize.encoding import Encoding
 from ctxengine.tokenize.models import encoding_for_model, encoding_name_for_model
+from ctxengine.tokenize.ragged import Ragged
 from ctxengine.tokenize.registry import get_encoding, list_encoding_names
 from ctxengine.tokenize.stream import DecodeStream, DecodeStreamBatch
 
@@ -28,6 +29,7 @@ __all__ = [
     "DecodeStream",
     "DecodeStreamBatch",
     "Encoding",
+    "Ragged",
     "encoding_for_model",
     "encoding_name_for_model",
     "get_encoding",

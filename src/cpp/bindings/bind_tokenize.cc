@@ -10,8 +10,8 @@
 
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
-#include "bindings/parallel.h"
 #include "bindings/pattern_names.h"
+#include "bindings/special_check.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 #include "tokenize/bpe/merge.h"
@@ -90,24 +90,6 @@ py::dict SpecialTokenIds(const Encoding& encoding) {
 
 // --- encoding ---
 
-void RefuseSpecialTokens(const SpecialTokens& disallowed, std::string_view text) {
-  const auto match = disallowed.Find(text);
-  if (!match) return;
-  const std::string quoted =
-      py::repr(py::str(text.data() + match->begin, match->end - match->begin));
-  throw SpecialTokenError(StrCat(
-      "Encountered text corresponding to disallowed special token ", quoted,
-      ".\nIf you want this text to be encoded as a special token, pass it to `allowed_special`, "
-      "e.g. `allowed_special={",
-      quoted,
-      ", ...}`.\n"
-      "If you want this text to be encoded as normal text, disable the check for this token by "
-      "passing `disallowed_special=(enc.special_tokens_set - {",
-      quoted,
-      "})`.\n"
-      "To disable this check for all special tokens, pass `disallowed_special=()`.\n"));
-}
-
 std::vector<TokenId> EncodeText(const Encoding& encoding, const py::str& text,
                                 const SpecialTokens& allowed, const SpecialTokens& disallowed) {
   const Utf8Text utf8(text);
@@ -138,24 +120,6 @@ std::vector<TokenId> OrdinaryIds(const Encoding& encoding, const py::str& text) 
 
 py::list EncodeOrdinary(const Encoding& encoding, const py::str& text) {
   return ListOfIds(OrdinaryIds(encoding, text));
-}
-
-std::size_t EncodeInto(const Encoding& encoding, const py::str& text, const py::buffer& buffer) {
-  const py::buffer_info info = buffer.request(/*writable=*/true);
-  const bool is_integer =
-      info.format == "I" || info.format == "i" || info.format == "L" || info.format == "l";
-  if (info.ndim != 1 || info.itemsize != sizeof(TokenId) || !is_integer ||
-      (info.size > 1 && info.strides[0] != info.itemsize)) {
-    throw py::type_error("buffer must be a contiguous one-dimensional array of uint32 or int32");
-  }
-  const std::vector<TokenId> ids = OrdinaryIds(encoding, text);
-  const auto capacity = static_cast<std::size_t>(info.size);
-  if (ids.size() > capacity) {
-    throw CapacityError(StrCat("the text has ", ids.size(), " tokens, the buffer holds ", capacity),
-                        static_cast<std::int64_t>(ids.size()), static_cast<std::int64_t>(capacity));
-  }
-  std::copy(ids.begin(), ids.end(), static_cast<TokenId*>(info.ptr));
-  return ids.size();
 }
 
 py::list EncodeBytes(const Encoding& encoding, const py::bytes& data) {
@@ -215,74 +179,10 @@ py::array_t<TokenId> EncodeSegments(const Encoding& encoding, const py::sequence
   return ArrayOfIds(std::move(ids));
 }
 
-/// The strings of a sequence, alive and in UTF-8.
-class TextBatch {
- public:
-  explicit TextBatch(const py::object& texts) {
-    if (py::isinstance<py::str>(texts)) {
-      throw py::type_error("a batch must be a sequence of str, not a str");
-    }
-    items_ = py::tuple(texts);
-    texts_.reserve(items_.size());
-    for (const py::handle item : items_) {
-      if (!py::isinstance<py::str>(item)) {
-        throw py::type_error(
-            StrCat("a batch must hold str, got ", std::string(py::str(py::type::of(item)))));
-      }
-      texts_.emplace_back(item);
-      size_bytes_ += texts_.back().view().size();
-    }
-  }
-  std::size_t size() const noexcept { return texts_.size(); }
-  std::size_t size_bytes() const noexcept { return size_bytes_; }
-  std::string_view operator[](std::size_t i) const noexcept { return texts_[i].view(); }
-
- private:
-  py::tuple items_;
-  std::vector<Utf8Text> texts_;
-  std::size_t size_bytes_ = 0;
-};
-
-std::size_t CheckedThreads(std::int64_t num_threads) {
-  if (num_threads < 1) throw ArgumentError(StrCat("num_threads must be >= 1, got ", num_threads));
-  return static_cast<std::size_t>(num_threads);
-}
-
-py::list EncodeBatch(const Encoding& encoding, const py::object& texts,
-                     const SpecialTokens& allowed, const SpecialTokens& disallowed,
-                     std::int64_t num_threads) {
-  const std::size_t num_checked_threads = CheckedThreads(num_threads);
-  const TextBatch batch(texts);
-  for (std::size_t i = 0; i < batch.size(); ++i) RefuseSpecialTokens(disallowed, batch[i]);
-  std::vector<std::vector<TokenId>> ids(batch.size());
-  {
-    const py::gil_scoped_release release;
-    ParallelFor(batch.size(), num_checked_threads,
-                [&](std::size_t i) { encoding.Encode(batch[i], allowed, ids[i]); });
-  }
-  py::list lists(batch.size());
-  for (std::size_t i = 0; i < ids.size(); ++i) lists[i] = ListOfIds(ids[i]);
-  return lists;
-}
-
 std::int64_t Count(const Encoding& encoding, const py::str& text) {
   const Utf8Text utf8(text);
   const ReleaseGilForLongWork release(utf8.view().size());
   return encoding.CountOrdinary(utf8.view());
-}
-
-py::array_t<std::int64_t> CountBatch(const Encoding& encoding, const py::object& texts,
-                                     std::int64_t num_threads) {
-  const std::size_t num_checked_threads = CheckedThreads(num_threads);
-  const TextBatch batch(texts);
-  py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(batch.size()));
-  std::int64_t* const data = counts.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    ParallelFor(batch.size(), num_checked_threads,
-                [&](std::size_t i) { data[i] = encoding.CountOrdinary(batch[i]); });
-  }
-  return counts;
 }
 
 bool Fits(const Encoding& encoding, const py::str& text, std::int64_t limit) {
@@ -369,18 +269,14 @@ void RegisterTokenize(py::module_& module) {
       .def("encode_to_numpy", &EncodeToArray, py::arg("text"), py::arg("allowed"),
            py::arg("disallowed"), py::pos_only())
       .def("encode_ordinary", &EncodeOrdinary, py::arg("text"), py::pos_only())
-      .def("encode_into", &EncodeInto, py::arg("text"), py::arg("buffer"), py::pos_only())
       .def("encode_bytes", &EncodeBytes, py::arg("data"), py::pos_only())
       .def("encode_single_piece", &EncodeSinglePiece, py::arg("data"), py::pos_only())
       .def("merge_bytes", &MergeBytes, py::arg("data"), py::pos_only())
       .def("encode_unstable", &EncodeUnstable, py::arg("text"), py::arg("allowed"),
            py::arg("disallowed"), py::pos_only())
       .def("encode_segments", &EncodeSegments, py::arg("segments"), py::pos_only())
-      .def("encode_batch", &EncodeBatch, py::arg("texts"), py::arg("allowed"),
-           py::arg("disallowed"), py::arg("num_threads"), py::pos_only())
       .def("encode_single_token", &EncodeSingleToken, py::arg("data"), py::pos_only())
       .def("count", &Count, py::arg("text"), py::pos_only())
-      .def("count_batch", &CountBatch, py::arg("texts"), py::arg("num_threads"), py::pos_only())
       .def("fits", &Fits, py::arg("text"), py::arg("limit"), py::pos_only())
       .def("decode", &Decode, py::arg("ids"), py::arg("errors"), py::arg("skip_special_tokens"),
            py::pos_only())

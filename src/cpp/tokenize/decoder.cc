@@ -28,13 +28,15 @@ std::string_view TokenBytes(const Encoding& encoding, TokenId id) {
 
 std::string_view TextOfToken(const Encoding& encoding, std::span<const TokenId> ids, std::size_t i,
                              bool /*is_first*/, bool skip_special_tokens) {
-  const std::string_view bytes = BytesOrEmpty(encoding, ids[i]);
-  if (bytes.empty()) {
+  const std::string_view ordinary = encoding.TokenBytes(ids[i]);
+  if (!ordinary.empty()) return ordinary;
+  const SpecialToken* const special = encoding.FindSpecialToken(ids[i]);
+  if (special == nullptr) {
     throw UnknownTokenError(
         StrCat("encoding ", encoding.name(), " has no token ", ids[i], ", at index ", i));
   }
-  const bool is_skipped = skip_special_tokens && encoding.FindSpecialToken(ids[i]) != nullptr;
-  return is_skipped ? std::string_view() : bytes;
+  if (skip_special_tokens && special->special) return {};
+  return special->spelling;
 }
 
 void DecodeBytes(const Encoding& encoding, std::span<const TokenId> ids, std::string& bytes,
