@@ -33,11 +33,6 @@ bool IsLongReplace(const NormalizerStep& step) noexcept {
   return step.kind == Kind::kReplace && !IsOneCharacter(step.pattern);
 }
 
-/// Whether what the step makes of a character depends on its neighbours.
-bool LooksAtNeighbours(const NormalizerStep& step) noexcept {
-  return IsForm(step) || IsLongReplace(step);
-}
-
 NormalizationForm FormOf(const NormalizerStep& step) noexcept {
   return step.kind == Kind::kNfc ? NormalizationForm::kNfc : NormalizationForm::kNfkc;
 }

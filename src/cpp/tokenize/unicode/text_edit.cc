@@ -79,6 +79,11 @@ TextEdit::TextEdit(std::string_view source, std::string& output, Parts* parts)
   if (parts_ != nullptr) parts_->clear();
 }
 
+void TextEdit::BeginEdit() {
+  if (!edited_) output_.reserve(std::max(output_.capacity(), source_.size()));
+  edited_ = true;
+}
+
 void TextEdit::CopyUpTo(std::size_t end) {
   if (end == done_) return;
   if (parts_ != nullptr) AppendBytewise(*parts_, output_.size(), done_, end);
@@ -87,7 +92,7 @@ void TextEdit::CopyUpTo(std::size_t end) {
 }
 
 void TextEdit::Replace(std::size_t begin, std::size_t end, std::string_view content) {
-  edited_ = true;
+  BeginEdit();
   CopyUpTo(begin);
   output_.append(content);
   if (parts_ != nullptr && !content.empty()) parts_->push_back({output_.size(), begin, end, false});
@@ -95,7 +100,7 @@ void TextEdit::Replace(std::size_t begin, std::size_t end, std::string_view cont
 }
 
 char* TextEdit::CopyToChange(std::size_t begin, std::size_t end) {
-  edited_ = true;
+  BeginEdit();
   CopyUpTo(end);
   return output_.data() + (output_.size() - (end - begin));
 }

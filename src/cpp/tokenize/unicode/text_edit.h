@@ -40,7 +40,7 @@ class TextEdit {
 
   std::string_view source() const noexcept { return source_; }
 
-  /// Makes room for an output of this size.
+  /// Makes room for an output of this size; otherwise that of the source is expected.
   void Reserve(std::size_t size_bytes) { output_.reserve(size_bytes); }
 
   /// Puts `content` in the place of the whole characters [begin, end), behind all earlier edits.
@@ -55,6 +55,7 @@ class TextEdit {
   bool Finish();
 
  private:
+  void BeginEdit();
   void CopyUpTo(std::size_t end);
 
   std::string_view source_;
