@@ -265,6 +265,45 @@ def test_native_agrees_on_random_unicode_and_code(pattern: str, expected: Cut) -
         assert native(pattern, text) == expected(pattern, text)
 
 
+def final_pieces(pattern: str, text: str) -> list[str]:
+    pieces, size_bytes = [], _core.final_prefix(pattern, text)
+    for piece in native(pattern, text):
+        if size_bytes == 0:
+            break
+        pieces.append(piece)
+        size_bytes -= len(piece.encode())
+    assert size_bytes == 0
+    return pieces
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(CHARACTERS, max_size=30), more=st.text(CHARACTERS, max_size=6))
+def test_more_text_cuts_what_is_final_as_before(pattern: str, text: str, more: str) -> None:
+    pieces = final_pieces(pattern, text)
+    assert native(pattern, text + more)[: len(pieces)] == pieces
+    assert final_pieces(pattern, text + more)[: len(pieces)] == pieces
+
+
+PROSE_AND_CODE = """\
+It isn't done yet: 3 of 1,024 rows, \u201cas ever\u201d. 你好, 世界。 Ça va? Wir'd's counterrevolutionaries'
+IDs; see https://example.org/a/b?c=1#d (2026-11-21).
+
+def camelCaseHTTPServer(self, *, num_tokens: int = 0) -> dict[str, list[int]]:
+    if num_tokens >= 2 ** 31 - 1:  # never
+\t\treturn {"a'b": [-1, +2.5e-3]}
+
+\u0301e\u0301 हिन्दी 한국어 カタカナ・ひらがな 😀😀
+"""
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_of_prose_and_code_all_but_the_last_word_is_final(pattern: str) -> None:
+    for end in range(1, len(PROSE_AND_CODE) + 1):
+        front = PROSE_AND_CODE[:end]
+        assert len(front.encode()) - _core.final_prefix(pattern, front) <= 40
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_no_text_no_pre_tokens(pattern: str) -> None:
     assert _core.pretokenize(pattern, "") == []
