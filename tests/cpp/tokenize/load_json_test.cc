@@ -55,6 +55,21 @@ TEST_CASE("json: a value of another type is refused with its path") {
         "f.json: a: is not supported");
 }
 
+// "model_max_length" of many a tokenizer_config.json is int(1e30) of Python.
+TEST_CASE("json: integers of any size are numbers, but no ids") {
+  const JsonDocument document(
+      R"({"a": 1000000000000000019884624838656, "b": "9999999999999999999999 \" 99999999999999999999",
+          "c": [-99999999999999999999999, 18446744073709551616, 7], "d": 123456789012345678901.5})",
+      "f.json");
+  const JsonValue root = document.root();
+  CHECK(root.At("a").Number() == doctest::Approx(1e30));
+  CHECK(LoadErrorOf([&] { root.At("a").Id(); }) == "f.json: a: must be an integer");
+  CHECK(root.At("b").String() == "9999999999999999999999 \" 99999999999999999999");
+  CHECK(root.At("c").Items()[0].Number() == doctest::Approx(-1e23));
+  CHECK(root.At("c").Items()[2].Id() == 7);
+  CHECK(root.At("d").Number() == doctest::Approx(1.234567890123456789e20));
+}
+
 TEST_CASE("json: a key that comes twice is refused with its path") {
   CHECK(ErrorOf(R"({"a": 1, "b": 2, "a": 3})") == "f.json: a: this key is there twice");
   CHECK(ErrorOf(R"([{}, {"m": {"v": {"x": 1, "\u0078": 2}}}])") ==

@@ -140,6 +140,26 @@ struct TinyTokenizerJson {
   }
 };
 
+/// A tokenizer.json with byte fallback: <unk>, <s>, "a", "b", "ab" (3 to 5), the bytes (6 to 261).
+inline TinyTokenizerJson TinyFallbackJson() {
+  TinyTokenizerJson file;
+  file.added_tokens =
+      TinyTokenizerJson::AddedToken("<unk>", 0) + ", " + TinyTokenizerJson::AddedToken("<s>", 1);
+  file.pre_tokenizer = "null";
+  file.decoder = R"({"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String":
+      "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]})";
+  file.model_settings =
+      R"("type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "fuse_unk": true)";
+  file.vocab = R"("<unk>": 0, "<s>": 1, "a": 3, "b": 4, "ab": 5)";
+  for (int byte = 0; byte < 256; ++byte) {
+    constexpr char kHex[] = "0123456789ABCDEF";
+    file.vocab += std::string(", \"<0x") + kHex[byte >> 4] + kHex[byte & 15] +
+                  ">\": " + std::to_string(6 + byte);
+  }
+  file.merges = R"(["a", "b"])";
+  return file;
+}
+
 /// The fields of protocol buffers.
 inline std::string Varint(std::uint64_t value) {
   std::string bytes;

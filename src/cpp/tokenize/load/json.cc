@@ -94,6 +94,28 @@ std::size_t ErrorOffset(std::string_view bytes, const simdjson::padded_string& p
   return std::min(static_cast<std::size_t>(location - padded.data()), bytes.size());
 }
 
+/// Writes integers of 19 digits and more as reals of the same length, their last two digits as
+/// "e2". simdjson knows no integers above 64 bits, but transformers writes 10^30 for "no limit".
+void RewriteBigIntegers(simdjson::padded_string& padded) {
+  const std::string_view number_bytes = "+-.0123456789Ee";
+  char* const text = padded.data();
+  const std::string_view view(padded);
+  for (std::size_t i = 0; i < view.size(); ++i) {
+    if (text[i] == '"') {
+      for (++i; i < view.size() && text[i] != '"'; ++i) i += text[i] == '\\';
+    } else if (number_bytes.find(text[i]) != number_bytes.npos) {
+      const std::size_t end = std::min(view.find_first_not_of(number_bytes, i), view.size());
+      const std::string_view number = view.substr(i, end - i);
+      const std::string_view digits = number.substr(number.starts_with('-') ? 1 : 0);
+      if (digits.size() >= 19 && digits.find_first_not_of("0123456789") == digits.npos) {
+        text[end - 2] = 'e';
+        text[end - 1] = '2';
+      }
+      i = end - 1;
+    }
+  }
+}
+
 [[noreturn]] void FailSyntax(const std::string& file_name, std::string_view bytes,
                              const simdjson::padded_string& padded, simdjson::error_code error) {
   if (error == simdjson::MEMALLOC) throw std::bad_alloc();
@@ -168,7 +190,7 @@ JsonDocument::JsonDocument(std::string_view bytes, std::string file_name)
   if (bytes.starts_with("\xEF\xBB\xBF")) {
     FailAtLine(file_name_, 1, "begins with a byte order mark");
   }
-  const simdjson::padded_string padded(bytes);
+  simdjson::padded_string padded(bytes);
   if (padded.size() != bytes.size()) throw std::bad_alloc();  // it cannot throw by itself
   if (bytes.size() >= simdjson::SIMDJSON_MAXSIZE_BYTES) {
     FailSyntax(file_name_, bytes, padded, simdjson::CAPACITY);
@@ -176,6 +198,10 @@ JsonDocument::JsonDocument(std::string_view bytes, std::string file_name)
   simdjson::dom::element root;
   auto error = parsed_->parser.allocate(bytes.size(), kMaxJsonDepth);
   if (!error) error = parsed_->parser.parse(padded.data(), padded.size(), false).get(root);
+  if (error == simdjson::BIGINT_ERROR) {
+    RewriteBigIntegers(padded);
+    error = parsed_->parser.parse(padded.data(), padded.size(), false).get(root);
+  }
   if (error) FailSyntax(file_name_, bytes, padded, error);
   parsed_->Add(root);
   nodes_.swap(parsed_->nodes);

@@ -1,26 +1,16 @@
 #include "tokenize/load/load.h"
 
+#include <filesystem>
 #include <fstream>
 #include <ios>
-#include <iterator>
+#include <system_error>
 
+#include "tokenize/load/directory.h"
 #include "tokenize/load/json.h"
 #include "tokenize/load/messages.h"
 
 namespace ctx::tokenize::load {
 namespace {
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) Fail(path, "cannot be opened");
-  const std::streamoff size = file.tellg();
-  if (size < 0) Fail(path, "cannot be read");
-  std::string bytes(static_cast<std::size_t>(size), '\0');
-  file.seekg(0);
-  file.read(bytes.data(), size);
-  if (!file || file.gcount() != size) Fail(path, "cannot be read");
-  return bytes;
-}
 
 /// JSON begins with a brace, after white space at most.
 bool LooksLikeJson(std::string_view bytes) {
@@ -28,24 +18,52 @@ bool LooksLikeJson(std::string_view bytes) {
   return first != bytes.npos && bytes[first] == '{';
 }
 
-/// A SentencePiece model begins with a field: its first piece. Base64 has no line feed in front.
+/// A SentencePiece model begins with the tag of its first piece, which is a line feed; no rank file
+/// begins with an empty line.
 bool LooksLikeSentencePiece(std::string_view bytes) { return bytes.starts_with('\n'); }
 
 }  // namespace
 
-LoadedFiles Load(const std::string& path, const RankFileOptions& options) {
+std::string ReadFile(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) Fail(path, "there is no such file");
+  if (!std::filesystem::is_regular_file(status)) Fail(path, "is no regular file");
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  std::ifstream file(path, std::ios::binary);
+  if (error || !file) Fail(path, "cannot be opened");
+  std::string bytes(static_cast<std::size_t>(size), '\0');
+  file.read(bytes.data(), static_cast<std::streamsize>(size));
+  if (!file || file.peek() != std::ifstream::traits_type::eof()) {
+    Fail(path, "cannot be read whole");
+  }
+  return bytes;
+}
+
+bool LooksLikeRankFile(std::string_view bytes) {
+  return !LooksLikeJson(bytes) && !LooksLikeSentencePiece(bytes);
+}
+
+EncodingDefinition LoadFile(const std::string& path, const RankFileOptions& options) {
   const std::string bytes = ReadFile(path);
-  const bool is_json = LooksLikeJson(bytes);
-  if (!is_json && !LooksLikeSentencePiece(bytes)) return {LoadRankFile(bytes, path, options)};
+  if (LooksLikeRankFile(bytes)) return LoadRankFile(bytes, path, options);
   if (options.pattern || options.special_tokens) {
     Fail(path,
-         "brings its own pattern and special tokens: pattern= and special_tokens= are for "
-         "rank files");
+         "brings its own pattern and special tokens: pattern= and special_tokens= are for rank "
+         "files");
   }
-  if (!is_json) return {LoadSentencePiece(bytes, path)};
-  const JsonDocument document(bytes, path);
-  const bool is_tekken = document.root().Find("config") && document.root().Find("vocab");
-  return {is_tekken ? LoadTekken(bytes, path) : LoadTokenizerJson(bytes, path)};
+  if (!LooksLikeJson(bytes)) return LoadSentencePiece(bytes, path);
+  const bool is_tekken = [&] {
+    const JsonDocument document(bytes, path);
+    return document.root().Find("config") && document.root().Find("vocab");
+  }();
+  return is_tekken ? LoadTekken(bytes, path) : LoadTokenizerJson(bytes, path);
+}
+
+LoadedFiles Load(const std::string& path, const RankFileOptions& options) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return LoadDirectory(path, options);
+  return {.definition = LoadFile(path, options)};
 }
 
 }  // namespace ctx::tokenize::load

@@ -38,13 +38,24 @@ EncodingDefinition LoadSentencePiece(std::string_view bytes, const std::string& 
 /// A tokenizer.json (Hugging Face tokenizers): BPE, byte-level or with byte fallback.
 EncodingDefinition LoadTokenizerJson(std::string_view bytes, const std::string& file_name);
 
-/// What a file or a model directory holds.
-struct LoadedFiles {
-  EncodingDefinition definition;
+struct ChatTemplate {
+  std::string name;  ///< "default" for the one that has no name
+  std::string text;
 };
 
-/// Loads the file at `path`, by what it holds and not by its name. `options` are for rank files;
-/// giving them for another format is a LoadError.
+/// What a file or a model directory holds. The fields after the first are empty for a single file.
+struct LoadedFiles {
+  EncodingDefinition definition;
+  std::vector<ChatTemplate> chat_templates = {};
+  std::string bos_token = {};  ///< spellings; "" where the directory names none
+  std::string eos_token = {};
+};
+
+/// Loads the file at `path`, by what it holds and not by its name, or the model directory `path`:
+/// of tokenizer.json, tekken.json, tokenizer.model and the only *.tiktoken the first that is there,
+/// with what tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.jinja
+/// and chat_template.json add. Two files that contradict each other are a LoadError that names
+/// both. `options` are for rank files; giving them for another format is a LoadError.
 LoadedFiles Load(const std::string& path, const RankFileOptions& options = {});
 
 }  // namespace ctx::tokenize::load
