@@ -167,9 +167,9 @@ def test_hostile_text_takes_linear_time(steps: Steps, unit: str) -> None:
         text = "a" + unit * (size // len(unit.encode()))
         best = float("inf")
         for _ in range(3):
-            begin = time.perf_counter()
+            begin = time.process_time()
             normalizer.normalize(text, "input_start")
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.process_time() - begin)
         return best
 
     # Sixteen times as much text; quadratic work would take 256 times as long.

@@ -85,6 +85,7 @@ TEST_CASE("what does not change is returned itself") {
     }
     const Normalizer replace({{Kind::kReplace, "zz", "y"}, {Kind::kPrepend, "", ""}});
     CHECK(replace.Apply(text, Position::kInputStart, buffer).data() == text.data());
+    CHECK(replace.Apply({}, Position::kInputStart, buffer).empty());
     CHECK(Normalizer().Apply(text, Position::kInputStart, buffer).data() == text.data());
   }
 }

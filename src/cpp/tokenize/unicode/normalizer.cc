@@ -47,20 +47,29 @@ std::size_t Find(std::string_view text, std::string_view pattern, std::size_t at
   return static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
 }
 
-void Replace(std::string_view pattern, std::string_view content, TextEdit& edit) {
-  const std::string_view text = edit.source();
-  if (text.empty()) return;
-  std::size_t num_found = 0;
-  std::size_t first = std::string_view::npos;
+std::size_t Count(std::string_view text, std::string_view pattern) noexcept {
+  if (text.size() < pattern.size()) return 0;
+  if (pattern.size() == 1) {
+    return static_cast<std::size_t>(std::count(text.begin(), text.end(), pattern[0]));
+  }
+  std::size_t count = 0;
   for (std::size_t at = Find(text, pattern, 0); at != std::string_view::npos;
        at = Find(text, pattern, at + pattern.size())) {
-    if (num_found++ == 0) first = at;
+    ++count;
   }
-  if (num_found == 0) return;
-  edit.Reserve(text.size() - num_found * pattern.size() + num_found * content.size());
-  for (std::size_t at = first; at != std::string_view::npos;
-       at = Find(text, pattern, at + pattern.size())) {
+  return count;
+}
+
+void Replace(std::string_view pattern, std::string_view content, TextEdit& edit) {
+  const std::string_view text = edit.source();
+  const std::size_t count = Count(text, pattern);
+  if (count == 0) return;
+  edit.Reserve(text.size() - count * pattern.size() + count * content.size());
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    at = Find(text, pattern, at);
     edit.Replace(at, at + pattern.size(), content);
+    at += pattern.size();
   }
 }
 
