@@ -64,7 +64,7 @@ TEST_CASE("rank file: lines may come in any order") {
 
 TEST_CASE("rank file: a special token may fill a hole, nothing else") {
   const std::string file = TinyRankFile() + RankLine("abcd", 259);
-  CHECK(ErrorOf(file) == "v.tiktoken:259: no token has the rank 258");
+  CHECK(ErrorOf(file) == "v.tiktoken: has the rank 259, but no token has the rank 258");
   RankFileOptions options = kOptions;
   options.special_tokens = {{.spelling = "<e>", .id = 258}};
   CHECK(LoadRankFile(file, "v", options).special_tokens.size() == 1);
@@ -108,10 +108,10 @@ TEST_CASE("rank file: what is no rank file is refused with its line") {
       {with("\xEF\xBB\xBFYWJjZA== 258\n"), "v.tiktoken:259: no canonical base64"},
       {with(RankLine("ab", 258)), "v.tiktoken:259: the same token as in line 257"},
       {with(RankLine("abcd", 97)), "v.tiktoken:259: the same rank as in line 98"},
-      {with(RankLine("abcd", 260)), "v.tiktoken:259: no token has the rank 258"},
+      {with(RankLine("abcd", 260)), "v.tiktoken: has the rank 260, but no token has the rank 258"},
       {with(RankLine(std::string(65537, 'x'), 258)),
        "v.tiktoken:259: a token longer than 65536 bytes"},
-      {good.substr(7), "v.tiktoken:1: no token has the rank 0"},
+      {good.substr(7), "v.tiktoken: has the rank 1, but no token has the rank 0"},
       {RankLine("a", 0), "v.tiktoken: there is no token for the single byte \"\\x00\""},
       {"{\"a\": 1}\n", "v.tiktoken:1: no canonical base64"},
   };

@@ -13,6 +13,7 @@
 #include "tokenize/load/load.h"
 #include "tokenize/load/messages.h"
 #include "tokenize/load/published.h"
+#include "tokenize/load/token_index.h"
 
 namespace ctx::tokenize::load {
 namespace {
@@ -29,13 +30,9 @@ std::optional<TokenId> ParseRank(std::string_view text) {
   return static_cast<TokenId>(rank);
 }
 
-struct Row {
-  TokenDefinition token;
-  std::size_t line;
-};
-
-std::vector<Row> ParseRows(std::string_view bytes, const std::string& file_name) {
-  std::vector<Row> rows;
+/// Token i stands in line i + 1.
+std::vector<TokenDefinition> ParseLines(std::string_view bytes, const std::string& file_name) {
+  std::vector<TokenDefinition> tokens;
   if (bytes.empty()) Fail(file_name, "is empty");
   std::size_t line = 1;
   for (std::size_t at = 0; at < bytes.size(); ++line) {
@@ -59,36 +56,39 @@ std::vector<Row> ParseRows(std::string_view bytes, const std::string& file_name)
     if (!rank) {
       FailAtLine(file_name, line, "no decimal number below 2^31: ", Quoted(row.substr(space + 1)));
     }
-    rows.push_back({{*std::move(token), *rank}, line});
+    tokens.push_back({*std::move(token), *rank});
   }
-  return rows;
+  return tokens;
 }
 
-/// Fails at the later of two lines that `same` says are alike. Sorts the rows by `less`.
-template <typename Less, typename Same>
-void RequireDistinct(std::vector<Row>& rows, const std::string& file_name, const char* what,
-                     Less less, Same same) {
-  std::stable_sort(rows.begin(), rows.end(), less);
-  const auto twice = std::adjacent_find(rows.begin(), rows.end(), same);
-  if (twice != rows.end()) {
-    FailAtLine(file_name, (twice + 1)->line, "the same ", what, " as in line ", twice->line);
-  }
+void RequireDistinct(const std::vector<TokenDefinition>& tokens, const std::string& file_name) {
+  const TokenIndex index(tokens);
+  const auto line = [&tokens](const TokenDefinition* token) { return token - tokens.data() + 1; };
+  const auto require_none = [&](const TokenIndex::Pair& twice, const char* what) {
+    if (twice.first == nullptr) return;
+    FailAtLine(file_name, static_cast<std::size_t>(line(twice.second)), "the same ", what,
+               " as in line ", line(twice.first));
+  };
+  require_none(index.SameBytes(), "token");
+  require_none(index.SameId(), "rank");
 }
 
-/// Throws for a rank that neither a row nor a special token has, though a row has a larger one.
-void RequireNoHoles(const std::vector<Row>& rows_by_rank,
+/// Throws for a rank that neither a token nor a special token has, though a token has a larger one.
+/// `tokens` ascend.
+void RequireNoHoles(const std::vector<TokenDefinition>& tokens,
                     const std::vector<SpecialTokenDefinition>& special_tokens,
                     const std::string& file_name) {
   std::vector<TokenId> special_ids;
   for (const SpecialTokenDefinition& token : special_tokens) special_ids.push_back(token.id);
   std::sort(special_ids.begin(), special_ids.end());
   TokenId next = 0;
-  for (const Row& row : rows_by_rank) {
-    while (next < row.token.id &&
-           std::binary_search(special_ids.begin(), special_ids.end(), next)) {
+  for (const TokenDefinition& token : tokens) {
+    while (next < token.id && std::binary_search(special_ids.begin(), special_ids.end(), next)) {
       ++next;
     }
-    if (next != row.token.id) FailAtLine(file_name, row.line, "no token has the rank ", next);
+    if (next != token.id) {
+      Fail(file_name, "has the rank ", token.id, ", but no token has the rank ", next);
+    }
     ++next;
   }
 }
@@ -112,20 +112,18 @@ EncodingDefinition LoadRankFile(std::string_view bytes, const std::string& file_
   if (options.pattern) split.pattern = *options.pattern;
   if (options.special_tokens) definition.special_tokens = *options.special_tokens;
 
-  std::vector<Row> rows = ParseRows(bytes, file_name);
-  RequireDistinct(
-      rows, file_name, "token",
-      [](const Row& a, const Row& b) { return a.token.bytes < b.token.bytes; },
-      [](const Row& a, const Row& b) { return a.token.bytes == b.token.bytes; });
-  RequireDistinct(
-      rows, file_name, "rank", [](const Row& a, const Row& b) { return a.token.id < b.token.id; },
-      [](const Row& a, const Row& b) { return a.token.id == b.token.id; });
+  std::vector<TokenDefinition>& tokens = definition.model.tokens;
+  tokens = ParseLines(bytes, file_name);
+  RequireDistinct(tokens, file_name);
   if (split.pattern.empty()) {
     Fail(file_name, "is no rank file whose pattern is known: pass pattern=");
   }
-  RequireNoHoles(rows, definition.special_tokens, file_name);
+  const auto by_id = [](const TokenDefinition& a, const TokenDefinition& b) { return a.id < b.id; };
+  if (!std::is_sorted(tokens.begin(), tokens.end(), by_id)) {
+    std::sort(tokens.begin(), tokens.end(), by_id);
+  }
+  RequireNoHoles(tokens, definition.special_tokens, file_name);
   definition.pre_tokenizer.push_back(std::move(split));
-  for (Row& row : rows) definition.model.tokens.push_back(std::move(row.token));
   CheckDefinition(definition, file_name);
   return definition;
 }

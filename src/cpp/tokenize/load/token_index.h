@@ -20,14 +20,21 @@ class TokenIndex {
   const TokenDefinition* FindBytes(std::string_view bytes) const noexcept;
   const TokenDefinition* FindId(TokenId id) const noexcept;
 
-  /// Two tokens with the same bytes or with the same id; nullptr twice when there are none.
+  /// Two tokens with the same bytes or with the same id, the earlier one first; nullptr twice when
+  /// there are none.
   using Pair = std::pair<const TokenDefinition*, const TokenDefinition*>;
   Pair SameBytes() const noexcept;
   Pair SameId() const noexcept;
 
  private:
-  std::vector<const TokenDefinition*> by_bytes_;
-  std::vector<const TokenDefinition*> by_id_;
+  /// What tokens are ordered by, beside them: most comparisons need not look at the token.
+  template <typename Key>
+  struct Entry {
+    Key key;
+    const TokenDefinition* token;
+  };
+  std::vector<Entry<std::uint64_t>> by_bytes_;  // key: the first 8 bytes, big-endian
+  std::vector<Entry<TokenId>> by_id_;
 };
 
 }  // namespace ctx::tokenize::load
