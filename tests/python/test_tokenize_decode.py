@@ -45,7 +45,7 @@ def test_ids_from_other_arrays():
         CL100K.decode(np.array([2**40]))
     with pytest.raises(TypeError):
         CL100K.decode(np.array([1.0]))
-    with pytest.raises(TypeError):
+    with pytest.raises(ctxengine.ArgumentError, match="ids has 2 dimensions"):
         CL100K.decode(np.zeros((2, 2), np.uint32))
 
 

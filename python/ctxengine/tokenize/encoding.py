@@ -818,6 +818,8 @@ def _threads(num_threads: int | None) -> int:
     """Return what the native calls take: 0 lets them choose."""
     if num_threads is None:
         return 0
+    if not hasattr(num_threads, "__index__"):
+        raise TypeError(f"num_threads must be int, not {type(num_threads).__name__}")
     if num_threads < 1:
         raise ArgumentError(f"num_threads must be >= 1, got {num_threads}")
     return num_threads

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/arguments.h"
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
 #include "bindings/parallel.h"
@@ -38,8 +39,7 @@ class TextBatch {
     texts_.reserve(items_.size());
     for (const py::handle item : items_) {
       if (!py::isinstance<py::str>(item)) {
-        throw py::type_error(
-            StrCat("a batch must hold str, got ", std::string(py::str(py::type::of(item)))));
+        ThrowWrongType("each text of a batch", "str", item);
       }
       texts_.emplace_back(item);
       size_bytes_ += texts_.back().view().size();
@@ -101,11 +101,11 @@ void RefuseSpecialTokensOf(const TextBatch& batch, const SpecialTokens& disallow
 
 py::list EncodeBatch(const Encoding& encoding, const py::object& texts,
                      const SpecialTokens& allowed, const SpecialTokens& disallowed,
-                     std::int64_t num_threads) {
+                     Int<"num_threads"> num_threads) {
   const TextBatch batch(texts);
   RefuseSpecialTokensOf(batch, disallowed);
   std::vector<std::vector<TokenId>> ids(batch.size());
-  ForTexts(batch, Chunks(batch), num_threads, [&](std::size_t /*chunk*/, std::size_t i) {
+  ForTexts(batch, Chunks(batch), num_threads.value, [&](std::size_t /*chunk*/, std::size_t i) {
     encoding.Encode(batch[i], allowed, ids[i]);
   });
   py::list lists(batch.size());
@@ -116,14 +116,14 @@ py::list EncodeBatch(const Encoding& encoding, const py::object& texts,
 /// All ids in one array, and where those of each text begin in it, with the end as the last.
 std::pair<py::array_t<TokenId>, py::array_t<std::int64_t>> EncodeRagged(
     const Encoding& encoding, const py::object& texts, const SpecialTokens& allowed,
-    const SpecialTokens& disallowed, std::int64_t num_threads) {
+    const SpecialTokens& disallowed, Int<"num_threads"> num_threads) {
   const TextBatch batch(texts);
   RefuseSpecialTokensOf(batch, disallowed);
   const std::vector<Chunk> chunks = Chunks(batch);
   std::vector<std::vector<TokenId>> ids_of(chunks.size());
   py::array_t<std::int64_t> offsets(static_cast<py::ssize_t>(batch.size()) + 1);
   std::int64_t* const begins = offsets.mutable_data();
-  ForTexts(batch, chunks, num_threads, [&](std::size_t chunk, std::size_t i) {
+  ForTexts(batch, chunks, num_threads.value, [&](std::size_t chunk, std::size_t i) {
     begins[i] = static_cast<std::int64_t>(ids_of[chunk].size());  // in the chunk, for now
     encoding.Encode(batch[i], allowed, ids_of[chunk]);
   });
@@ -143,26 +143,30 @@ std::pair<py::array_t<TokenId>, py::array_t<std::int64_t>> EncodeRagged(
 }
 
 py::array_t<std::int64_t> CountBatch(const Encoding& encoding, const py::object& texts,
-                                     std::int64_t num_threads) {
+                                     Int<"num_threads"> num_threads) {
   const TextBatch batch(texts);
   py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(batch.size()));
   std::int64_t* const data = counts.mutable_data();
-  ForTexts(batch, Chunks(batch), num_threads, [&](std::size_t /*chunk*/, std::size_t i) {
+  ForTexts(batch, Chunks(batch), num_threads.value, [&](std::size_t /*chunk*/, std::size_t i) {
     data[i] = encoding.CountOrdinary(batch[i]);
   });
   return counts;
 }
 
-std::size_t EncodeInto(const Encoding& encoding, const py::str& text, const py::buffer& buffer,
+std::size_t EncodeInto(const Encoding& encoding, Str<"text"> text, const py::object& buffer,
                        const SpecialTokens& allowed, const SpecialTokens& disallowed) {
-  const py::buffer_info info = buffer.request(/*writable=*/true);
+  if (PyObject_CheckBuffer(buffer.ptr()) == 0) {
+    ThrowWrongType("buffer", "a writable buffer", buffer);
+  }
+  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(buffer).request(
+      /*writable=*/true);
   const bool is_integer =
       info.format == "I" || info.format == "i" || info.format == "L" || info.format == "l";
   if (info.ndim != 1 || info.itemsize != sizeof(TokenId) || !is_integer ||
       (info.size > 1 && info.strides[0] != info.itemsize)) {
     throw py::type_error("buffer must be a contiguous one-dimensional array of uint32 or int32");
   }
-  const Utf8Text utf8(text);
+  const Utf8Text utf8(text.object);
   RefuseSpecialTokens(disallowed, utf8.view());
   std::vector<TokenId> ids;
   {

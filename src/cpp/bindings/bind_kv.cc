@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "bindings/arguments.h"
 #include "bindings/bindings.h"
 #include "bindings/identity.h"
 #include "bindings/int_array.h"
@@ -24,25 +25,32 @@ using Int64s = IntArray<std::int64_t>;
 
 Int64s Rows(const py::object& rows) { return {rows, "rows", -kInt64Max, kInt64Max}; }
 
+/// An int, numpy's included; not a sequence of them.
+bool IsOneInt(const py::object& object) {
+  if (PyLong_Check(object.ptr())) return true;
+  if (!PyIndex_Check(object.ptr())) return false;
+  if (PyObject_Size(object.ptr()) >= 0)
+    return false;  // an array has a length, unless it has no dimension
+  if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) throw py::error_already_set();
+  PyErr_Clear();
+  return true;
+}
+
 /// One value per row, or a single int for all of them.
 class PerRow {
  public:
-  PerRow(const py::object& object, const char* name, std::size_t num_rows) {
-    if (PyLong_Check(object.ptr())) {
-      py::list one;
-      one.append(object);
-      array_.emplace(one, name, -kInt64Max, kInt64Max);
-      repeated_.assign(num_rows, array_->values()[0]);
-    } else {
-      array_.emplace(object, name, -kInt64Max, kInt64Max);
-    }
+  PerRow(const py::object& object, const char* name, std::size_t num_rows)
+      : is_repeated_(IsOneInt(object)),
+        array_(is_repeated_ ? py::make_tuple(object) : object, name, -kInt64Max, kInt64Max) {
+    if (is_repeated_) repeated_.assign(num_rows, array_.values()[0]);
   }
   std::span<const std::int64_t> values() const {
-    return repeated_.empty() ? array_->values() : std::span<const std::int64_t>(repeated_);
+    return is_repeated_ ? std::span<const std::int64_t>(repeated_) : array_.values();
   }
 
  private:
-  std::optional<Int64s> array_;
+  bool is_repeated_;
+  Int64s array_;
   std::vector<std::int64_t> repeated_;
 };
 
@@ -107,8 +115,8 @@ void Settle(KVCacheManager& manager, const py::object& rows, const py::object& n
   manager.Settle(row_ids.values(), counts.values(), ids.values(), offsets.values());
 }
 
-py::object Fork(KVCacheManager& manager, std::int64_t row) {
-  const std::optional<kv::RowId> child = manager.Fork(row);
+py::object Fork(KVCacheManager& manager, Int<"row"> row) {
+  const std::optional<kv::RowId> child = manager.Fork(row.value);
   return child ? py::object(py::int_(*child)) : py::none();
 }
 
@@ -117,8 +125,8 @@ void Free(KVCacheManager& manager, const py::object& rows) {
   manager.Free(row_ids.values());
 }
 
-py::array_t<std::int32_t> Evict(KVCacheManager& manager, std::int64_t num_blocks) {
-  const std::vector<BlockId> blocks = manager.Evict(num_blocks);
+py::array_t<std::int32_t> Evict(KVCacheManager& manager, Int<"num_blocks"> num_blocks) {
+  const std::vector<BlockId> blocks = manager.Evict(num_blocks.value);
   return py::array_t<std::int32_t>(static_cast<py::ssize_t>(blocks.size()), blocks.data());
 }
 
@@ -207,10 +215,12 @@ py::dict Snapshot(const KVCacheManager& manager) {
 
 void RegisterKv(py::module_& module) {
   py::class_<KVCacheManager>(module, "KVCacheManager")
-      .def(py::init([](std::int64_t num_blocks, std::int64_t block_size, std::int64_t max_rows,
-                       std::int64_t max_row_tokens, int hash_bits) {
-             return std::make_unique<KVCacheManager>(
-                 kv::Options{num_blocks, block_size, max_rows, max_row_tokens, hash_bits});
+      .def(py::init([](Int<"num_blocks"> num_blocks, Int<"block_size"> block_size,
+                       Int<"max_rows"> max_rows, Int<"max_row_tokens"> max_row_tokens,
+                       int hash_bits) {
+             return std::make_unique<KVCacheManager>(kv::Options{num_blocks.value, block_size.value,
+                                                                 max_rows.value,
+                                                                 max_row_tokens.value, hash_bits});
            }),
            py::arg("num_blocks"), py::arg("block_size"), py::arg("max_rows"),
            py::arg("max_row_tokens"), py::arg("hash_bits"), py::pos_only())
@@ -223,13 +233,22 @@ void RegisterKv(py::module_& module) {
            py::pos_only())
       .def("lookup", &Lookup, py::arg("token_ids"), py::arg("cache_salt"), py::arg("extra_keys"),
            py::pos_only())
-      .def("can_admit", &KVCacheManager::CanAdmit, py::arg("num_tokens"), py::pos_only())
+      .def(
+          "can_admit",
+          [](const KVCacheManager& self, Int<"num_tokens"> num_tokens) {
+            return self.CanAdmit(num_tokens.value);
+          },
+          py::arg("num_tokens"), py::pos_only())
       .def("reserve", &Reserve, py::arg("rows"), py::arg("num_new"), py::pos_only())
       .def("settle", &Settle, py::arg("rows"), py::arg("num_accepted"), py::arg("token_ids"),
            py::arg("indptr"), py::pos_only())
       .def("fork", &Fork, py::arg("row"), py::pos_only())
-      .def("truncate", &KVCacheManager::Truncate, py::arg("row"), py::arg("num_tokens"),
-           py::pos_only())
+      .def(
+          "truncate",
+          [](KVCacheManager& self, Int<"row"> row, Int<"num_tokens"> num_tokens) {
+            self.Truncate(row.value, num_tokens.value);
+          },
+          py::arg("row"), py::arg("num_tokens"), py::pos_only())
       .def("free", &Free, py::arg("rows"), py::pos_only())
       .def("evict", &Evict, py::arg("num_blocks"), py::pos_only())
       .def("slot_mapping", &SlotMapping, py::arg("rows"), py::arg("positions"), py::arg("out"),

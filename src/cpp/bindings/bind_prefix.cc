@@ -1,6 +1,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include "bindings/arguments.h"
 #include "bindings/bindings.h"
 #include "bindings/identity.h"
 #include "bindings/int_array.h"
@@ -22,7 +23,7 @@ std::span<const std::uint8_t> BytesOf(const py::bytes& bytes) {
 
 prefix::Root ParseRoot(const py::object& root) {
   if (root.is_none()) return {};
-  if (py::isinstance<py::str>(root)) return root.cast<std::string>();
+  if (py::isinstance<py::str>(root)) return std::string(RequireUtf8(root, "root"));
   if (py::isinstance<py::bytes>(root)) {
     const auto bytes = BytesOf(root.cast<py::bytes>());
     return std::vector<std::uint8_t>(bytes.begin(), bytes.end());
@@ -31,17 +32,19 @@ prefix::Root ParseRoot(const py::object& root) {
 }
 
 std::vector<std::uint8_t> Digests(const BlockHasher& hasher, const py::object& token_ids,
-                                  const std::optional<py::bytes>& parent) {
+                                  const py::object& parent) {
   const TokenIds ids(token_ids);
   std::optional<std::span<const std::uint8_t>> parent_bytes;
-  if (parent) parent_bytes = BytesOf(*parent);
+  if (!parent.is_none()) {
+    RequireBytes(parent, "parent");
+    parent_bytes = BytesOf(py::reinterpret_borrow<py::bytes>(parent));
+  }
   if (ids.values().size() < kReleaseGilTokens) return hasher.Hash(ids.values(), parent_bytes);
   const py::gil_scoped_release release;
   return hasher.Hash(ids.values(), parent_bytes);
 }
 
-py::list Hash(const BlockHasher& hasher, const py::object& token_ids,
-              const std::optional<py::bytes>& parent) {
+py::list Hash(const BlockHasher& hasher, const py::object& token_ids, const py::object& parent) {
   const std::vector<std::uint8_t> digests = Digests(hasher, token_ids, parent);
   const std::size_t size = hasher.digest_size();
   py::list result(digests.size() / size);
@@ -52,7 +55,7 @@ py::list Hash(const BlockHasher& hasher, const py::object& token_ids,
 }
 
 py::array_t<std::uint64_t> HashInt64(const BlockHasher& hasher, const py::object& token_ids,
-                                     const std::optional<py::bytes>& parent) {
+                                     const py::object& parent) {
   const std::vector<std::uint8_t> digests = Digests(hasher, token_ids, parent);
   const std::size_t size = hasher.digest_size();
   py::array_t<std::uint64_t> result(static_cast<py::ssize_t>(digests.size() / size));
@@ -67,11 +70,13 @@ py::array_t<std::uint64_t> HashInt64(const BlockHasher& hasher, const py::object
 
 void RegisterPrefix(py::module_& module) {
   py::class_<BlockHasher>(module, "BlockHasher")
-      .def(py::init([](std::int64_t block_size, const std::string& scheme,
+      .def(py::init([](Int<"block_size"> block_size, Str<"scheme"> scheme,
                        const py::object& cache_salt, const py::object& extra_keys,
                        const py::object& root) {
-             return BlockHasher(block_size, prefix::ParseScheme(scheme),
-                                ParseIdentity(cache_salt, extra_keys), ParseRoot(root));
+             return BlockHasher(
+                 block_size.value,
+                 prefix::ParseScheme(std::string(RequireUtf8(scheme.object, "scheme"))),
+                 ParseIdentity(cache_salt, extra_keys), ParseRoot(root));
            }),
            py::arg("block_size"), py::arg("scheme"), py::arg("cache_salt"), py::arg("extra_keys"),
            py::arg("root"), py::pos_only())

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/arguments.h"
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
 #include "bindings/pattern_names.h"
@@ -42,10 +43,14 @@ py::list ShippedNames() {
 }
 
 TokenId IdOfRank(py::handle number) {
-  const long long value = PyLong_AsLongLong(number.ptr());
+  if (PyIndex_Check(number.ptr()) == 0) ThrowWrongType("a token id", "int", number);
+  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(number.ptr()));
+  if (!index) throw py::error_already_set();
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   if (value == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
-  if (value < 0 || value > INT32_MAX) {
-    throw LoadError(StrCat("token id ", value, " is outside [0, 2^31)"));
+  if (overflow != 0 || value < 0 || value > INT32_MAX) {
+    throw LoadError(StrCat("token id ", Printed(index), " is outside [0, 2^31)"));
   }
   return static_cast<TokenId>(value);
 }
@@ -53,7 +58,7 @@ TokenId IdOfRank(py::handle number) {
 SpecialTokens SpecialTokensFrom(const py::dict& ids) {
   std::vector<SpecialToken> tokens;
   for (const auto& [spelling, id] : ids) {
-    tokens.push_back({py::cast<std::string>(spelling), IdOfRank(id)});
+    tokens.push_back({std::string(RequireUtf8(spelling, "a special token")), IdOfRank(id)});
   }
   return SpecialTokens(std::move(tokens));
 }
@@ -90,9 +95,9 @@ py::dict SpecialTokenIds(const Encoding& encoding) {
 
 // --- encoding ---
 
-std::vector<TokenId> EncodeText(const Encoding& encoding, const py::str& text,
+std::vector<TokenId> EncodeText(const Encoding& encoding, Str<"text"> text,
                                 const SpecialTokens& allowed, const SpecialTokens& disallowed) {
-  const Utf8Text utf8(text);
+  const Utf8Text utf8(text.object);
   RefuseSpecialTokens(disallowed, utf8.view());
   std::vector<TokenId> ids;
   const ReleaseGilForLongWork release(utf8.view().size());
@@ -100,30 +105,30 @@ std::vector<TokenId> EncodeText(const Encoding& encoding, const py::str& text,
   return ids;
 }
 
-py::list EncodeToList(const Encoding& encoding, const py::str& text, const SpecialTokens& allowed,
+py::list EncodeToList(const Encoding& encoding, Str<"text"> text, const SpecialTokens& allowed,
                       const SpecialTokens& disallowed) {
   return ListOfIds(EncodeText(encoding, text, allowed, disallowed));
 }
 
-py::array_t<TokenId> EncodeToArray(const Encoding& encoding, const py::str& text,
+py::array_t<TokenId> EncodeToArray(const Encoding& encoding, Str<"text"> text,
                                    const SpecialTokens& allowed, const SpecialTokens& disallowed) {
   return ArrayOfIds(EncodeText(encoding, text, allowed, disallowed));
 }
 
-std::vector<TokenId> OrdinaryIds(const Encoding& encoding, const py::str& text) {
-  const Utf8Text utf8(text);
+std::vector<TokenId> OrdinaryIds(const Encoding& encoding, Str<"text"> text) {
+  const Utf8Text utf8(text.object);
   std::vector<TokenId> ids;
   const ReleaseGilForLongWork release(utf8.view().size());
   encoding.EncodeOrdinary(utf8.view(), ids);
   return ids;
 }
 
-py::list EncodeOrdinary(const Encoding& encoding, const py::str& text) {
+py::list EncodeOrdinary(const Encoding& encoding, Str<"text"> text) {
   return ListOfIds(OrdinaryIds(encoding, text));
 }
 
-py::list EncodeBytes(const Encoding& encoding, const py::bytes& data) {
-  const auto bytes = py::cast<std::string_view>(data);
+py::list EncodeBytes(const Encoding& encoding, Bytes<"data"> data) {
+  const auto bytes = data.view;
   std::vector<TokenId> ids;
   {
     const ReleaseGilForLongWork release(bytes.size());
@@ -132,22 +137,22 @@ py::list EncodeBytes(const Encoding& encoding, const py::bytes& data) {
   return ListOfIds(ids);
 }
 
-py::list EncodeSinglePiece(const Encoding& encoding, const py::bytes& data) {
+py::list EncodeSinglePiece(const Encoding& encoding, Bytes<"data"> data) {
   std::vector<TokenId> ids;
-  encoding.EncodePreToken(py::cast<std::string_view>(data), ids);
+  encoding.EncodePreToken(data.view, ids);
   return ListOfIds(ids);
 }
 
-py::list MergeBytes(const Encoding& encoding, const py::bytes& data) {
+py::list MergeBytes(const Encoding& encoding, Bytes<"data"> data) {
   std::vector<TokenId> ids;
-  tokenize::Merge(encoding.vocabulary(), py::cast<std::string_view>(data), ids);
+  tokenize::Merge(encoding.vocabulary(), data.view, ids);
   return ListOfIds(ids);
 }
 
-std::pair<py::list, std::size_t> EncodeUnstable(const Encoding& encoding, const py::str& text,
+std::pair<py::list, std::size_t> EncodeUnstable(const Encoding& encoding, Str<"text"> text,
                                                 const SpecialTokens& allowed,
                                                 const SpecialTokens& disallowed) {
-  const Utf8Text utf8(text);
+  const Utf8Text utf8(text.object);
   RefuseSpecialTokens(disallowed, utf8.view());
   std::vector<TokenId> ids;
   const std::size_t num_unstable = encoding.EncodeWithUnstable(utf8.view(), allowed, ids);
@@ -179,25 +184,26 @@ py::array_t<TokenId> EncodeSegments(const Encoding& encoding, const py::sequence
   return ArrayOfIds(std::move(ids));
 }
 
-std::int64_t Count(const Encoding& encoding, const py::str& text) {
-  const Utf8Text utf8(text);
+std::int64_t Count(const Encoding& encoding, Str<"text"> text) {
+  const Utf8Text utf8(text.object);
   const ReleaseGilForLongWork release(utf8.view().size());
   return encoding.CountOrdinary(utf8.view());
 }
 
-bool Fits(const Encoding& encoding, const py::str& text, std::int64_t limit) {
+bool Fits(const Encoding& encoding, Str<"text"> text, Int<"limit"> limit_argument) {
+  const std::int64_t limit = limit_argument.value;
   // Before asking for UTF-8, which is O(text): a character has at least one byte, two surrogates
   // that make up one character included, so this is the core's own first test.
-  const auto num_chars = static_cast<std::uint64_t>(PyUnicode_GET_LENGTH(text.ptr()));
+  const auto num_chars = static_cast<std::uint64_t>(PyUnicode_GET_LENGTH(text.object.ptr()));
   const auto max_bytes = static_cast<std::uint64_t>(encoding.vocabulary().max_token_bytes());
   if (limit < 0 || num_chars / max_bytes > static_cast<std::uint64_t>(limit)) return false;
-  const Utf8Text utf8(text);
+  const Utf8Text utf8(text.object);
   const ReleaseGilForLongWork release(utf8.view().size());
   return encoding.FitsOrdinary(utf8.view(), limit);
 }
 
-TokenId EncodeSingleToken(const Encoding& encoding, const py::bytes& data) {
-  return encoding.EncodeSingleToken(py::cast<std::string_view>(data));
+TokenId EncodeSingleToken(const Encoding& encoding, Bytes<"data"> data) {
+  return encoding.EncodeSingleToken(data.view);
 }
 
 // --- decoding ---
@@ -213,11 +219,12 @@ py::bytes DecodeBytes(const Encoding& encoding, const py::object& ids) {
   return py::bytes(Decoded(encoding, ids, /*skip_special_tokens=*/false));
 }
 
-py::object Decode(const Encoding& encoding, const py::object& ids, const std::string& errors,
+py::object Decode(const Encoding& encoding, const py::object& ids, Str<"errors"> errors,
                   bool skip_special_tokens) {
   const std::string bytes = Decoded(encoding, ids, skip_special_tokens);
   auto text = py::reinterpret_steal<py::object>(
-      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), errors.c_str()));
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()),
+                           std::string(RequireUtf8(errors.object, "errors")).c_str()));
   if (!text) throw py::error_already_set();
   return text;
 }
@@ -238,8 +245,8 @@ py::list TokenByteValues(const Encoding& encoding) {
   return tokens;
 }
 
-py::object FindSpecial(const SpecialTokens& tokens, const py::str& text) {
-  const Utf8Text utf8(text);
+py::object FindSpecial(const SpecialTokens& tokens, Str<"text"> text) {
+  const Utf8Text utf8(text.object);
   const auto match = tokens.Find(utf8.view());
   if (!match) return py::none();
   return py::str(utf8.view().data() + match->begin, match->end - match->begin);

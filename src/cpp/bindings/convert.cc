@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "bindings/arguments.h"
+#include "bindings/int_array.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 
@@ -32,39 +34,9 @@ PyObject* IntOf(TokenId id) {
   return known;
 }
 
-[[noreturn]] void ThrowNoToken(const std::string& id) {
+[[noreturn]] void ThrowNoToken(const char* /*name*/, std::size_t /*index*/, const std::string& id,
+                               std::int64_t /*low*/, std::int64_t /*high*/) {
   throw UnknownTokenError(StrCat("no token has the id ", id));
-}
-
-template <typename Integer>
-void AppendIntegers(const py::array& array, std::vector<TokenId>& ids) {
-  const auto values = array.unchecked<Integer, 1>();
-  ids.reserve(static_cast<std::size_t>(values.shape(0)));
-  for (py::ssize_t i = 0; i < values.shape(0); ++i) {
-    const Integer value = values(i);
-    if constexpr (std::numeric_limits<Integer>::is_signed) {
-      if (value < 0) ThrowNoToken(StrCat(value));
-    }
-    if constexpr (sizeof(Integer) > sizeof(TokenId)) {
-      if (value > Integer{std::numeric_limits<TokenId>::max()}) ThrowNoToken(StrCat(value));
-    }
-    ids.push_back(static_cast<TokenId>(value));
-  }
-}
-
-/// False when the array holds none of the usual integers.
-bool AppendArray(const py::array& array, std::vector<TokenId>& ids) {
-  if (array.ndim() != 1) throw py::type_error("token ids must be one-dimensional");
-  if (py::isinstance<py::array_t<std::uint32_t>>(array)) {
-    AppendIntegers<std::uint32_t>(array, ids);
-  } else if (py::isinstance<py::array_t<std::int64_t>>(array)) {
-    AppendIntegers<std::int64_t>(array, ids);
-  } else if (py::isinstance<py::array_t<std::int32_t>>(array)) {
-    AppendIntegers<std::int32_t>(array, ids);
-  } else {
-    return false;
-  }
-  return true;
 }
 
 }  // namespace
@@ -109,35 +81,12 @@ py::array_t<TokenId> ArrayOfIds(std::vector<TokenId>&& ids) {
 }
 
 TokenId IdFrom(py::handle item) {
-  // PyNumber_Index: numpy integers too, but neither float nor str.
-  const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
-  if (!number) throw py::error_already_set();
-  int overflow = 0;
-  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
-  if (value == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
-  if (overflow != 0 || value < 0 || value > std::numeric_limits<TokenId>::max()) {
-    ThrowNoToken(py::str(number));
-  }
-  return static_cast<TokenId>(value);
+  if (PyIndex_Check(item.ptr()) == 0) ThrowWrongType("a token id", "int", item);
+  return IdsFrom(py::make_tuple(item)).front();
 }
 
 std::vector<TokenId> IdsFrom(const py::object& ids) {
-  std::vector<TokenId> result;
-  if (PyObject_CheckBuffer(ids.ptr()) != 0 && PyBytes_Check(ids.ptr()) == 0) {
-    const auto array = py::array::ensure(ids);
-    if (array && AppendArray(array, result)) return result;
-    PyErr_Clear();
-  }
-  if (PyUnicode_Check(ids.ptr()) != 0)
-    throw py::type_error("token ids must be integers, got a str");
-  const auto items = py::reinterpret_steal<py::object>(PySequence_Tuple(ids.ptr()));
-  if (!items) throw py::error_already_set();
-  const auto size = static_cast<std::size_t>(PyTuple_GET_SIZE(items.ptr()));
-  result.reserve(size);
-  for (std::size_t i = 0; i < size; ++i) {
-    result.push_back(IdFrom(PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(i))));
-  }
-  return result;
+  return IntArray<TokenId>(ids, "ids", 0, UINT32_MAX, &ThrowNoToken).Take();
 }
 
 }  // namespace ctx::bindings

@@ -1,5 +1,6 @@
 #include "bindings/identity.h"
 
+#include "bindings/arguments.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 
@@ -9,19 +10,7 @@ namespace {
 
 std::string Text(py::handle object, const std::string& what) {
   if (!py::isinstance<py::str>(object)) throw ArgumentError(StrCat(what, " must be a str"));
-  Py_ssize_t size = 0;
-  const char* utf8 = PyUnicode_AsUTF8AndSize(object.ptr(), &size);
-  if (utf8 == nullptr) throw py::error_already_set();  // a lone surrogate: UnicodeEncodeError
-  return {utf8, static_cast<std::size_t>(size)};
-}
-
-std::int64_t Integer(py::handle object, const std::string& what) {
-  int overflow = 0;
-  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
-  if (!index) throw py::error_already_set();
-  const long long value = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
-  if (overflow != 0) throw ArgumentError(StrCat(what, " does not fit in 64 bits"));
-  return value;
+  return std::string(RequireUtf8(object, what));
 }
 
 void ParseEntry(const py::tuple& entry, const std::string& where, prefix::Identity* identity) {
@@ -31,8 +20,8 @@ void ParseEntry(const py::tuple& entry, const std::string& where, prefix::Identi
     identity->lora = {Text(entry[1], StrCat(where, "[1]")), Text(entry[2], StrCat(where, "[2]"))};
   } else if (tag == "mm" && entry.size() == 4) {
     identity->media.push_back({Text(entry[1], StrCat(where, "[1]")),
-                               Integer(entry[2], StrCat(where, "[2]")),
-                               Integer(entry[3], StrCat(where, "[3]"))});
+                               RequireInt(entry[2], StrCat(where, "[2]")),
+                               RequireInt(entry[3], StrCat(where, "[3]"))});
   } else {
     throw ArgumentError(StrCat(where,
                                " is neither (\"lora\", name, path) nor "

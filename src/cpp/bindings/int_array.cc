@@ -4,33 +4,13 @@
 #include <cstring>
 #include <string_view>
 
+#include "bindings/arguments.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 
 namespace ctx::bindings {
 namespace py = pybind11;
 namespace {
-
-[[noreturn]] void OutOfRange(const char* name, std::size_t index, const std::string& value,
-                             std::int64_t low, std::int64_t high) {
-  throw ArgumentError(
-      StrCat(name, "[", index, "] is ", value, "; it must be in ", low, "..", high));
-}
-
-/// Reads `count` integers of type U, `stride` bytes apart, into `out`; false stops at none.
-template <typename U, typename T>
-void CopyChecked(const char* data, std::size_t count, std::ptrdiff_t stride, const char* name,
-                 std::int64_t low, std::int64_t high, std::vector<T>* out) {
-  out->resize(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    U value;
-    std::memcpy(&value, data + static_cast<std::ptrdiff_t>(i) * stride, sizeof(U));
-    if (std::cmp_less(value, low) || std::cmp_greater(value, high)) {
-      OutOfRange(name, i, StrCat(+value), low, high);
-    }
-    (*out)[i] = static_cast<T>(value);
-  }
-}
 
 /// The integer kind of a struct-module format: 'i' signed, 'u' unsigned, 0 anything else.
 char IntegerKind(const char* format) {
@@ -44,12 +24,18 @@ char IntegerKind(const char* format) {
 
 }  // namespace
 
+void ThrowArgumentOutOfRange(const char* name, std::size_t index, const std::string& value,
+                             std::int64_t low, std::int64_t high) {
+  throw ArgumentError(
+      StrCat(name, "[", index, "] is ", value, "; it must be in ", low, "..", high));
+}
+
 template <typename T>
-IntArray<T>::IntArray(py::handle object, const char* name, std::int64_t low, std::int64_t high) {
+IntArray<T>::IntArray(py::handle object, const char* name, std::int64_t low, std::int64_t high,
+                      ThrowOutOfRange out_of_range)
+    : name_(name), low_(low), high_(high), out_of_range_(out_of_range) {
   try {
-    if (!PyObject_CheckBuffer(object.ptr()) || !ReadBuffer(object, name, low, high)) {
-      ReadSequence(object, name, low, high);
-    }
+    if (!PyObject_CheckBuffer(object.ptr()) || !ReadBuffer(object)) ReadSequence(object);
   } catch (...) {
     if (view_.obj != nullptr) PyBuffer_Release(&view_);
     throw;
@@ -61,17 +47,37 @@ IntArray<T>::~IntArray() {
   if (view_.obj != nullptr) PyBuffer_Release(&view_);
 }
 
+template <typename T>
+void IntArray<T>::ThrowOutside(std::size_t index, const std::string& value) const {
+  out_of_range_(name_, index, value, low_, high_);
+  __builtin_unreachable();  // it throws
+}
+
+/// Reads `count` integers of type U, `stride` bytes apart.
+template <typename T>
+template <typename U>
+void IntArray<T>::CopyChecked(const char* data, std::size_t count, std::ptrdiff_t stride) {
+  copy_.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    U value;
+    std::memcpy(&value, data + static_cast<std::ptrdiff_t>(i) * stride, sizeof(U));
+    if (std::cmp_less(value, low_) || std::cmp_greater(value, high_)) {
+      ThrowOutside(i, StrCat(+value));
+    }
+    copy_[i] = static_cast<T>(value);
+  }
+}
+
 /// False for a buffer of something else than integers, which the sequence path then judges.
 template <typename T>
-bool IntArray<T>::ReadBuffer(py::handle object, const char* name, std::int64_t low,
-                             std::int64_t high) {
+bool IntArray<T>::ReadBuffer(py::handle object) {
   if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_FORMAT | PyBUF_STRIDES) != 0) {
     throw py::error_already_set();
   }
   const char kind = IntegerKind(view_.format);
   const std::ptrdiff_t size = view_.itemsize;
   if (view_.ndim != 1) {
-    throw ArgumentError(StrCat(name, " has ", view_.ndim, " dimensions; it must have one"));
+    throw ArgumentError(StrCat(name_, " has ", view_.ndim, " dimensions; it must have one"));
   }
   const auto count = static_cast<std::size_t>(view_.shape[0]);
   const std::ptrdiff_t stride = view_.strides[0];
@@ -80,21 +86,18 @@ bool IntArray<T>::ReadBuffer(py::handle object, const char* name, std::int64_t l
       reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) {
     values_ = {reinterpret_cast<const T*>(data), count};
     // A branch-free pass first; the search for the culprit only when there is one.
-    const auto outside = [low, high](T value) {
-      return std::cmp_less(value, low) || std::cmp_greater(value, high);
+    const auto outside = [this](T value) {
+      return std::cmp_less(value, low_) || std::cmp_greater(value, high_);
     };
     bool bad = false;
     for (const T value : values_) bad |= outside(value);
     if (bad) {
       const auto culprit = std::find_if(values_.begin(), values_.end(), outside);
-      OutOfRange(name, static_cast<std::size_t>(culprit - values_.begin()), StrCat(*culprit), low,
-                 high);
+      ThrowOutside(static_cast<std::size_t>(culprit - values_.begin()), StrCat(*culprit));
     }
     return true;
   }
-  const auto copy = [&]<typename U>(U) {
-    CopyChecked<U>(data, count, stride, name, low, high, &copy_);
-  };
+  const auto copy = [&]<typename U>(U) { CopyChecked<U>(data, count, stride); };
   if (kind == 'i' && size == 8) copy(std::int64_t{});
   if (kind == 'u' && size == 8) copy(std::uint64_t{});
   if (kind == 'i' && size == 4) copy(std::int32_t{});
@@ -109,12 +112,8 @@ bool IntArray<T>::ReadBuffer(py::handle object, const char* name, std::int64_t l
 }
 
 template <typename T>
-void IntArray<T>::ReadSequence(py::handle object, const char* name, std::int64_t low,
-                               std::int64_t high) {
-  if (!PySequence_Check(object.ptr())) {  // sets and dicts among others: they have no order
-    throw py::type_error(
-        StrCat(name, " must be a sequence of integers, not ", Py_TYPE(object.ptr())->tp_name));
-  }
+void IntArray<T>::ReadSequence(py::handle object) {
+  RequireIntegerSequence(object, name_);
   // A tuple of its own: an item's __index__, or another thread, may change a list meanwhile.
   const auto items = py::reinterpret_steal<py::object>(PySequence_Tuple(object.ptr()));
   if (!items) throw py::error_already_set();
@@ -123,13 +122,16 @@ void IntArray<T>::ReadSequence(py::handle object, const char* name, std::int64_t
   for (Py_ssize_t i = 0; i < count; ++i) {
     auto item = py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(items.ptr(), i));
     if (!PyLong_Check(item.ptr())) {
+      if (PyIndex_Check(item.ptr()) == 0) {
+        ThrowWrongType(StrCat(name_, "[", i, "]"), "int", item);
+      }
       item = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
       if (!item) throw py::error_already_set();
     }
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(item.ptr(), &overflow);
-    if (overflow != 0 || value < low || value > high) {
-      OutOfRange(name, static_cast<std::size_t>(i), py::str(item), low, high);
+    if (overflow != 0 || value < low_ || value > high_) {
+      ThrowOutside(static_cast<std::size_t>(i), Printed(item));
     }
     copy_.push_back(static_cast<T>(value));
   }
