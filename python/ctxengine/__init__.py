@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ctxengine.prefix import BlockHasher
     from ctxengine.pricing import Cost, PriceTable
     from ctxengine.tokenize import (
+        Appender,
         DecodeStream,
         DecodeStreamBatch,
         Encoding,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         encoding_name_for_model,
         get_encoding,
         list_encoding_names,
+        load,
     )
 
 _MODULE_OF = {
@@ -60,6 +62,7 @@ _MODULE_OF = {
     "ContextEngine": "engine",
     "Cost": "pricing",
     "CtxEngineError": "errors",
+    "Appender": "tokenize",
     "DecodeStream": "tokenize",
     "DecodeStreamBatch": "tokenize",
     "DeviceError": "errors",
@@ -86,6 +89,7 @@ _MODULE_OF = {
     "encoding_name_for_model": "tokenize",
     "get_encoding": "tokenize",
     "list_encoding_names": "tokenize",
+    "load": "tokenize",
     "plan": "budget",
 }
 _MODULES = frozenset(
@@ -105,6 +109,7 @@ _MODULES = frozenset(
 )
 
 __all__ = [
+    "Appender",
     "ArgumentError",
     "BlockHasher",
     "Budget",
@@ -140,6 +145,7 @@ __all__ = [
     "encoding_name_for_model",
     "get_encoding",
     "list_encoding_names",
+    "load",
     "plan",
 ]
 

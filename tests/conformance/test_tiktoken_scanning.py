@@ -192,13 +192,13 @@ BRIEF_CONTEXTS = "a{c}b {c}'{c}\n1{c} "
     [("r50k_base", "r50k"), ("cl100k_base", "cl100k"), ("o200k_base", "o200k"), ("qwen2", "qwen2")],
 )
 def test_ids_of_every_code_point_in_context(name: str, pattern: str) -> None:
-    encoding = ctxengine.get_encoding(name)
-    theirs = tiktoken.Encoding(
-        name,
-        pat_str=PATTERNS[pattern],
-        mergeable_ranks=encoding.as_tiktoken()._mergeable_ranks,
-        special_tokens={},
-    )
+    tables = {
+        "pat_str": PATTERNS[pattern],
+        "mergeable_ranks": ctxengine.get_encoding(name)._mergeable_ranks,
+        "special_tokens": {},
+    }
+    encoding = ctxengine.Encoding(name, **tables)
+    theirs = tiktoken.Encoding(name, **tables)
 
     def assert_same_ids(text: str) -> None:
         ours = encoding.encode_to_numpy(text, disallowed_special=())

@@ -19,13 +19,16 @@ GIL.
 
 from __future__ import annotations
 
+from ctxengine.tokenize.appender import Appender
 from ctxengine.tokenize.encoding import Encoding
+from ctxengine.tokenize.load import load
 from ctxengine.tokenize.models import encoding_for_model, encoding_name_for_model
 from ctxengine.tokenize.ragged import Ragged
 from ctxengine.tokenize.registry import get_encoding, list_encoding_names
 from ctxengine.tokenize.stream import DecodeStream, DecodeStreamBatch
 
 __all__ = [
+    "Appender",
     "DecodeStream",
     "DecodeStreamBatch",
     "Encoding",
@@ -34,4 +37,5 @@ __all__ = [
     "encoding_name_for_model",
     "get_encoding",
     "list_encoding_names",
+    "load",
 ]

@@ -7,7 +7,7 @@ import operator
 
 from ctxengine import _core
 from ctxengine.errors import ArgumentError, LoadError, UnknownTokenError
-from ctxengine.tokenize.patterns import PATTERN_OF, SCANNER_OF
+from ctxengine.tokenize.appender import Appender
 from ctxengine.tokenize.ragged import Ragged
 from ctxengine.tokenize.stream import begin, begin_batch
 from ctxengine.tokenize.unstable import completions
@@ -49,8 +49,8 @@ class Encoding:
         Any name; shown by ``repr`` and in messages.
     pat_str : str
         One of the published pre-tokenizer patterns, in any of its published spellings: those of
-        GPT-2 (r50k, p50k), cl100k, o200k, Llama 3, Qwen2, Qwen3.5 and Mistral's tekken. There is no
-        regular expression engine behind it.
+        GPT-2 (r50k, p50k), cl100k, o200k, Llama 3, Qwen2, Qwen3.5 and tekken. These have a
+        scanner each; others need `allow_regex`.
     mergeable_ranks : mapping of bytes to int
         Ordinary tokens; an id is also the token's merge rank. All 256 single bytes must be there.
         Ids below 2**24.
@@ -58,6 +58,9 @@ class Encoding:
         Special tokens; ids below 2**31 that no ordinary token has.
     explicit_n_vocab : int, optional
         Check that there are exactly this many tokens, with ids from 0 on.
+    allow_regex : bool
+        Run a pattern that has no scanner of our own with PCRE2: slower, and hostile text may make
+        it give up. Otherwise such a pattern is an error.
 
     Raises
     ------
@@ -73,11 +76,11 @@ class Encoding:
         mergeable_ranks: Mapping[bytes, int],
         special_tokens: Mapping[str, int],
         explicit_n_vocab: int | None = None,
+        allow_regex: bool = False,
     ) -> None:
-        scanner = SCANNER_OF.get(pat_str)
-        if scanner is None:
-            raise LoadError(f"encoding {name}: no scanner for the pattern {pat_str!r}")
-        native = _core.Encoding(name, scanner, dict(mergeable_ranks), dict(special_tokens))
+        native = _core.Encoding(
+            name, pat_str, dict(mergeable_ranks), dict(special_tokens), allow_regex
+        )
         if explicit_n_vocab is not None:
             num_tokens = len(mergeable_ranks) + len(special_tokens)
             if not num_tokens == explicit_n_vocab == native.max_token_value + 1:
@@ -92,7 +95,8 @@ class Encoding:
         self._special_tokens = native.special_tokens()
         self._special_ids = frozenset(self._special_tokens.values())
         self._special_spellings = frozenset(self._special_tokens)
-        self._all_special = _core.SpecialTokens(self._special_tokens)
+        self._selections: dict[frozenset[str], _core.SpecialTokens] = {}
+        self._all_special = native.select_special_tokens(self._special_spellings)
 
     @classmethod
     def _wrap(cls, native: _core.Encoding) -> Encoding:
@@ -454,21 +458,22 @@ class Encoding:
             allowed_matcher = self._all_special
         else:
             allowed = allowed_special
-            known = self._special_tokens
-            allowed_matcher = (
-                _matcher(
-                    frozenset((spelling, known[spelling]) for spelling in allowed & known.keys())
-                )
-                if allowed
-                else _NO_SPECIAL_TOKENS
-            )
+            allowed_matcher = self._selected(frozenset(allowed)) if allowed else _NO_SPECIAL_TOKENS
         if disallowed_special == "all":
             if not allowed:
                 return allowed_matcher, self._all_special
             disallowed_special = self._special_spellings - allowed
         if not disallowed_special:
             return allowed_matcher, _NO_SPECIAL_TOKENS
-        return allowed_matcher, _matcher(frozenset((s, 0) for s in disallowed_special))
+        return allowed_matcher, _matcher(frozenset(disallowed_special))
+
+    def _selected(self, spellings: frozenset[str]) -> _core.SpecialTokens:
+        selected = self._selections.get(spellings)
+        if selected is None:
+            if len(self._selections) >= 64:
+                self._selections.clear()
+            selected = self._selections[spellings] = self._native.select_special_tokens(spellings)
+        return selected
 
     # --- counting ---
 
@@ -533,6 +538,34 @@ class Encoding:
             allowed_special=allowed_special,
             disallowed_special=disallowed_special,
         )
+
+    # --- text that grows ---
+
+    def appender(self, text: str = "", *, trusted: bool = False) -> Appender:
+        """Return the state of a text that grows: its ids after every `append`.
+
+        Parameters
+        ----------
+        text : str
+            What it begins with.
+        trusted : bool
+            Whether spellings of special tokens in `text` are special tokens.
+
+        Returns
+        -------
+        Appender
+
+        Examples
+        --------
+        >>> import ctxengine
+        >>> chat = ctxengine.get_encoding("cl100k_base").appender("Hello, wor")
+        >>> chat.append("ld!")
+        4
+        """
+        appender = Appender(_core.Appender(self._native))
+        if text:
+            appender.append(text, trusted=trusted)
+        return appender
 
     # --- ids to text ---
 
@@ -784,13 +817,13 @@ class Encoding:
 
         if is_shared(self):
             return get_encoding, (self.name,)
-        return _rebuild, (self.name, self._pat_str, self._mergeable_ranks, self._special_tokens)
+        return _from_definition, (self._native.definition(),)
 
     # tiktoken's attributes that are not public but that its users, and its tests, reach for.
 
     @property
-    def _pat_str(self) -> str:
-        return PATTERN_OF[self._native.pattern]
+    def _pat_str(self) -> str | None:
+        return self._native.pattern
 
     @functools.cached_property
     def _mergeable_ranks(self) -> dict[bytes, int]:
@@ -810,8 +843,8 @@ class Encoding:
 
 
 @functools.lru_cache(maxsize=128)
-def _matcher(ids: frozenset[tuple[str, int]]) -> _core.SpecialTokens:
-    return _core.SpecialTokens(dict(ids))
+def _matcher(spellings: frozenset[str]) -> _core.SpecialTokens:
+    return _core.SpecialTokens(dict.fromkeys(spellings, 0))
 
 
 def _threads(num_threads: int | None) -> int:
@@ -825,9 +858,5 @@ def _threads(num_threads: int | None) -> int:
     return num_threads
 
 
-def _rebuild(
-    name: str, pat_str: str, mergeable_ranks: dict[bytes, int], special_tokens: dict[str, int]
-) -> Encoding:
-    return Encoding(
-        name, pat_str=pat_str, mergeable_ranks=mergeable_ranks, special_tokens=special_tokens
-    )
+def _from_definition(fields: tuple[Any, ...]) -> Encoding:
+    return Encoding._wrap(_core.Encoding.from_definition(fields))

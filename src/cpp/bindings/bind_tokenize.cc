@@ -1,7 +1,10 @@
 // `_core.Encoding` and `_core.SpecialTokens`. ctxengine/tokenize/ documents what users call.
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,13 +14,14 @@
 #include "bindings/arguments.h"
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
-#include "bindings/pattern_names.h"
+#include "bindings/definition.h"
 #include "bindings/special_check.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 #include "tokenize/bpe/merge.h"
 #include "tokenize/decoder.h"
 #include "tokenize/encoding.h"
+#include "tokenize/load/load.h"
 #include "tokenize/shipped_encodings.h"
 
 namespace ctx::bindings {
@@ -63,16 +67,69 @@ SpecialTokens SpecialTokensFrom(const py::dict& ids) {
   return SpecialTokens(std::move(tokens));
 }
 
-std::shared_ptr<Encoding> FromRanks(std::string name, std::string_view pattern,
-                                    const py::dict& ranks, const py::dict& special_tokens) {
-  std::vector<std::pair<std::string_view, TokenId>> pairs;
+std::shared_ptr<Encoding> FromRanks(std::string name, std::string pattern, const py::dict& ranks,
+                                    const py::dict& special_tokens, bool allow_regex) {
+  using tokenize::PreTokenizerStep;
+  tokenize::EncodingDefinition definition;
+  definition.name = std::move(name);
+  // tiktoken takes the matches of its pattern and drops what lies between.
+  definition.pre_tokenizer = {{PreTokenizerStep::Kind::kRegex, PreTokenizerStep::Behavior::kRemoved,
+                               /*invert=*/true, PreTokenizerStep::Flavor::kTiktoken,
+                               std::move(pattern)}};
+  std::vector<tokenize::TokenDefinition>& tokens = definition.model.tokens;
   for (const auto& [token, rank] : ranks) {
     if (!py::isinstance<py::bytes>(token)) throw py::type_error("mergeable ranks map bytes to int");
-    pairs.emplace_back(py::cast<std::string_view>(token), IdOfRank(rank));
+    tokens.push_back({py::cast<std::string>(token), IdOfRank(rank)});
   }
-  return std::make_shared<Encoding>(std::move(name), PatternOf(pattern),
-                                    Vocabulary::FromRanks(pairs),
-                                    SpecialTokensFrom(special_tokens));
+  std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  definition.special_tokens = SpecialTokensFrom(special_tokens).tokens();
+  return std::make_shared<Encoding>(definition, allow_regex);
+}
+
+std::shared_ptr<Encoding> Load(const std::string& path, std::optional<std::string> pattern,
+                               const std::optional<py::dict>& special_tokens, bool allow_regex) {
+  tokenize::load::RankFileOptions options;
+  options.pattern = std::move(pattern);
+  if (special_tokens) options.special_tokens = SpecialTokensFrom(*special_tokens).tokens();
+  const py::gil_scoped_release release;
+  return std::make_shared<Encoding>(tokenize::load::Load(path, options).definition, allow_regex);
+}
+
+std::shared_ptr<Encoding> FromTokenizerJson(const py::bytes& content, const std::string& name,
+                                            bool allow_regex) {
+  const auto view = py::cast<std::string_view>(content);
+  const py::gil_scoped_release release;
+  return std::make_shared<Encoding>(tokenize::load::LoadTokenizerJson(view, name), allow_regex);
+}
+
+/// Why tiktoken can't be this encoding; nothing when it can.
+std::optional<std::string> ObstacleToTiktoken(const Encoding& encoding) {
+  const Vocabulary& vocabulary = encoding.vocabulary();
+  if (!encoding.normalizer().empty()) return "it normalizes text";
+  if (vocabulary.symbols() != Vocabulary::Symbols::kBytes) return "it merges characters, not bytes";
+  if (!vocabulary.ranks_are_ids()) return "its ids are not in order of rank";
+  if (vocabulary.num_merged() != vocabulary.num_ranks()) return "merging can't give all its tokens";
+  if (!encoding.pre_tokenizer().tiktoken_pattern()) return "its pre-tokenizer is not one pattern";
+  for (const SpecialToken& token : encoding.special_tokens_by_id()) {
+    if (token.single_word || token.lstrip || token.rstrip) {
+      return StrCat("its special token ", token.spelling, " looks at what stands beside it");
+    }
+  }
+  return std::nullopt;
+}
+
+/// Those of the encoding's special tokens whose spelling is in the set, with their conditions.
+SpecialTokens SelectSpecialTokens(const Encoding& encoding, const py::object& spellings) {
+  std::vector<SpecialToken> selected;
+  for (const SpecialToken& token : encoding.special_tokens().tokens()) {
+    if (spellings.contains(py::str(token.spelling))) selected.push_back(token);
+  }
+  return SpecialTokens(std::move(selected));
+}
+
+std::shared_ptr<Encoding> FromDefinition(const py::tuple& fields) {
+  // What was an encoding once may have its patterns again.
+  return std::make_shared<Encoding>(DefinitionFrom(fields), /*allow_regex=*/true);
 }
 
 py::dict RanksOf(const Encoding& encoding) {
@@ -263,12 +320,21 @@ void RegisterTokenize(py::module_& module) {
 
   py::class_<Encoding, std::shared_ptr<Encoding>>(module, "Encoding")
       .def(py::init(&FromRanks), py::arg("name"), py::arg("pattern"), py::arg("ranks"),
-           py::arg("special_tokens"), py::pos_only())
+           py::arg("special_tokens"), py::arg("allow_regex"), py::pos_only())
+      .def_static("load", &Load, py::arg("path"), py::arg("pattern"), py::arg("special_tokens"),
+                  py::arg("allow_regex"), py::pos_only())
+      .def_static("from_tokenizer_json", &FromTokenizerJson, py::arg("content"), py::arg("name"),
+                  py::arg("allow_regex"), py::pos_only())
+      .def_static("from_definition", &FromDefinition, py::arg("fields"), py::pos_only())
+      .def("definition", [](const Encoding& e) { return TupleOf(e.Definition()); })
       .def_static("shipped", &Shipped, py::arg("name"), py::arg("directory"), py::pos_only())
       .def_property_readonly("name", &Encoding::name)
-      .def_property_readonly("pattern", [](const Encoding& e) { return NameOf(e.pattern()); })
       .def_property_readonly("fingerprint", &Encoding::fingerprint)
       .def_property_readonly("max_token_value", &Encoding::max_token_id)
+      .def_property_readonly("pattern",
+                             [](const Encoding& e) { return e.pre_tokenizer().tiktoken_pattern(); })
+      .def_property_readonly("obstacle_to_tiktoken", &ObstacleToTiktoken)
+      .def("select_special_tokens", &SelectSpecialTokens, py::arg("spellings"), py::pos_only())
       .def("ranks", &RanksOf)
       .def("special_tokens", &SpecialTokenIds)
       .def("encode", &EncodeToList, py::arg("text"), py::arg("allowed"), py::arg("disallowed"),

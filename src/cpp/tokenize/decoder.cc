@@ -27,16 +27,19 @@ std::string_view TokenBytes(const Encoding& encoding, TokenId id) {
 }
 
 std::string_view TextOfToken(const Encoding& encoding, std::span<const TokenId> ids, std::size_t i,
-                             bool /*is_first*/, bool skip_special_tokens) {
-  const std::string_view ordinary = encoding.TokenBytes(ids[i]);
-  if (!ordinary.empty()) return ordinary;
+                             bool is_first, bool skip_special_tokens) {
+  std::string_view bytes = encoding.TokenBytes(ids[i]);
   const SpecialToken* const special = encoding.FindSpecialToken(ids[i]);
-  if (special == nullptr) {
+  if (special != nullptr) {
+    if (skip_special_tokens && special->special) return {};
+    bytes = special->spelling;
+  }
+  if (bytes.empty()) {
     throw UnknownTokenError(
         StrCat("encoding ", encoding.name(), " has no token ", ids[i], ", at index ", i));
   }
-  if (skip_special_tokens && special->special) return {};
-  return special->spelling;
+  if (is_first && encoding.strips_leading_space() && bytes.front() == ' ') bytes.remove_prefix(1);
+  return bytes;
 }
 
 void DecodeBytes(const Encoding& encoding, std::span<const TokenId> ids, std::string& bytes,

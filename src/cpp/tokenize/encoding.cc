@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/str_cat.h"
+#include "tokenize/bpe/canonical_model.h"
 #include "tokenize/bpe/merge.h"
 #include "tokenize/unicode/utf8_validation.h"
 
@@ -108,25 +109,6 @@ class CountIds {
   std::int64_t count_ = 0;
 };
 
-/// The inner loop: cut off a pre-token, look it up as a whole, merge it when that fails.
-template <typename Sink>
-void ForOrdinary(Pattern pattern, const Vocabulary& vocabulary, std::string_view text, Sink& sink) {
-  WithPattern(pattern, [&](auto constant) {
-    const char* const text_end = text.data() + text.size();
-    for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t end = NextPreToken<constant()>(text, begin);
-      const Rank rank = vocabulary.Find(text.data() + begin, end - begin, text_end);
-      if (rank != kNoToken) {
-        sink.Token(rank);
-      } else {
-        sink.Merge(text.substr(begin, end - begin), text_end);
-      }
-      if (sink.Full()) return;
-      begin = end;
-    }
-  });
-}
-
 /// A prompt as one string, and where in it special tokens stand.
 struct Rendered {
   std::string_view text;
@@ -147,29 +129,16 @@ void Render(std::span<const Segment> segments, const SpecialTokens& special_toke
   }
   std::size_t offset = 0;
   for (const Segment& segment : segments) {
-    std::size_t from = 0;
-    while (segment.trusted) {
-      const auto match = special_tokens.Find(segment.text, from);
-      if (!match) break;
-      rendered.matches.push_back({offset + match->begin, offset + match->end, match->id});
-      from = match->end;
+    if (segment.trusted) {
+      // By itself: what stands beside it must not decide which special tokens it has.
+      const TextRange all{0, segment.text.size()};
+      SpecialTokenMatches matches(special_tokens, segment.text, {&all, 1});
+      while (const auto match = matches.Next()) {
+        rendered.matches.push_back({offset + match->begin, offset + match->end, match->id});
+      }
     }
     offset += segment.text.size();
   }
-}
-
-template <typename Sink>
-void ForSegments(Pattern pattern, const Vocabulary& vocabulary, const SpecialTokens& special_tokens,
-                 std::span<const Segment> segments, Sink& sink) {
-  Rendered rendered;
-  Render(segments, special_tokens, rendered);
-  std::size_t done = 0;
-  for (const SpecialTokens::Match& match : rendered.matches) {
-    ForOrdinary(pattern, vocabulary, rendered.text.substr(done, match.begin - done), sink);
-    sink.Special(match.id);
-    done = match.end;
-  }
-  ForOrdinary(pattern, vocabulary, rendered.text.substr(done), sink);
 }
 
 /// 128 bits over everything that decides the ids, two independent 64-bit lanes.
@@ -208,68 +177,307 @@ class Fingerprint {
   std::array<std::uint64_t, 2> lanes_ = kMultipliers;
 };
 
+void Add(Fingerprint& fingerprint, const NormalizerStep& step) {
+  fingerprint.Number(static_cast<std::uint64_t>(step.kind));
+  fingerprint.Bytes(step.pattern);
+  fingerprint.Bytes(step.content);
+}
+
+void Add(Fingerprint& fingerprint, const PreTokenizerStep& step) {
+  fingerprint.Number(static_cast<std::uint64_t>(step.kind));
+  fingerprint.Number(static_cast<std::uint64_t>(step.behavior));
+  fingerprint.Number(step.invert);
+  fingerprint.Number(static_cast<std::uint64_t>(step.flavor));
+  fingerprint.Bytes(step.pattern);
+}
+
+/// By how many bytes of text at most a byte of normalized text can come about; nothing when there
+/// is no bound.
+std::optional<std::size_t> MaxShrinkage(std::span<const NormalizerStep> steps) {
+  using Kind = NormalizerStep::Kind;
+  std::size_t shrinkage = 1;
+  for (const NormalizerStep& step : steps) {
+    if (step.kind == Kind::kReplace) {
+      if (step.content.empty()) return std::nullopt;
+      shrinkage *= (step.pattern.size() + step.content.size() - 1) / step.content.size();
+    } else if (step.kind == Kind::kNfc || step.kind == Kind::kNfkc) {
+      // Characters become one at most 4 by 4 bytes in a row (three jamo, base and two marks and the
+      // like); a compatibility character of 4 bytes may become an ASCII letter.
+      shrinkage *= 16;
+    } else if (step.kind == Kind::kLowercase) {
+      shrinkage *= 4;
+    }
+  }
+  return shrinkage;
+}
+
+SpecialTokens UserDefined(const ModelDefinition& model) {
+  std::vector<SpecialToken> tokens;
+  for (const TokenDefinition& token : model.user_defined) tokens.push_back({token.bytes, token.id});
+  return SpecialTokens(std::move(tokens));
+}
+
 }  // namespace
 
 Encoding::Encoding(std::string name, Pattern pattern, Vocabulary vocabulary,
-                   SpecialTokens special_tokens)
+                   SpecialTokens special_tokens, std::vector<NormalizerStep> normalizer)
     : name_(std::move(name)),
-      pattern_(pattern),
+      normalizer_steps_(std::move(normalizer)),
+      normalizer_(normalizer_steps_),
+      pre_tokenizer_(pattern),
       vocabulary_(std::move(vocabulary)),
-      special_tokens_(std::move(special_tokens)),
-      by_id_(special_tokens_.tokens()) {
+      special_tokens_(std::move(special_tokens)) {
+  Finish();
+}
+
+Encoding::Encoding(const EncodingDefinition& definition, bool /*allow_regex*/)
+    : name_(definition.name),
+      normalizer_steps_(definition.normalizer),
+      normalizer_(normalizer_steps_),
+      pre_tokenizer_(definition.pre_tokenizer),
+      vocabulary_(Vocabulary::FromModel(CanonicalModel(definition.model))),
+      user_defined_(UserDefined(definition.model)),
+      special_tokens_(definition.special_tokens),
+      decoder_(definition.decoder),
+      post_processor_(definition.post_processor) {
+  Finish();
+}
+
+void Encoding::Finish() {
+  by_id_ = special_tokens_.tokens();
   std::stable_sort(by_id_.begin(), by_id_.end(),
-                   [](const SpecialToken& a, const SpecialToken& b) { return a.id < b.id; });
-  Fingerprint fingerprint;
-  fingerprint.Number(static_cast<std::uint64_t>(pattern_));
-  fingerprint.Number(vocabulary_.num_tokens());
-  fingerprint.Number(static_cast<std::uint64_t>(vocabulary_.symbols()));
-  fingerprint.Number(vocabulary_.num_merged());
-  fingerprint.Number(vocabulary_.num_findable());
+                   [](const auto& a, const auto& b) { return a.id < b.id; });
   for (Rank rank = 0; rank < vocabulary_.num_ranks(); ++rank) {
-    const std::string_view bytes = vocabulary_.Bytes(rank);
-    if (bytes.empty()) continue;
-    fingerprint.Number(vocabulary_.IdOf(rank));
-    fingerprint.Bytes(bytes);
-    max_token_id_ = std::max(max_token_id_, vocabulary_.IdOf(rank));
+    if (!vocabulary_.Bytes(rank).empty()) {
+      max_token_id_ = std::max(max_token_id_, vocabulary_.IdOf(rank));
+    }
   }
-  for (const SpecialToken& token : by_id_) {
+  for (const auto& token : by_id_) {
     if (token.id > INT32_MAX) {
       throw LoadError(StrCat("special token ", token.spelling, " has id ", token.id,
                              ", the limit is ", INT32_MAX));
     }
-    if (!TokenBytes(token.id).empty()) {
+    const std::string_view ordinary = vocabulary_.Bytes(vocabulary_.RankOf(token.id));
+    if (!ordinary.empty() && (token.special || ordinary != token.spelling)) {
       throw LoadError(StrCat("special token ", token.spelling, " has the id ", token.id,
                              " of an ordinary token"));
     }
-    fingerprint.Number(token.id);
-    fingerprint.Bytes(token.spelling);
     max_token_id_ = std::max(max_token_id_, token.id);
   }
-  fingerprint_ = fingerprint.Hex();
+  for (const auto* const ids : {&post_processor_.before, &post_processor_.after}) {
+    for (const TokenId id : *ids) {
+      if (FindSpecialToken(id) == nullptr && TokenBytes(id).empty()) {
+        throw LoadError(StrCat("the post-processor adds id ", id, ", which is no token"));
+      }
+    }
+  }
+  if (decoder_.metaspace) MakeTokenTexts();
+  const auto shrinkage = MaxShrinkage(normalizer_steps_);
+  if (shrinkage && !pre_tokenizer_.removes_text()) {
+    std::size_t max_bytes = vocabulary_.max_token_bytes();
+    for (const auto& token : user_defined_.tokens()) {
+      max_bytes = std::max(max_bytes, token.spelling.size());
+    }
+    max_text_bytes_ = *shrinkage * max_bytes;
+  }
+  fingerprint_ = MakeFingerprint();
+}
+
+void Encoding::MakeTokenTexts() {
+  constexpr std::string_view kMetaspace = "\u2581";
+  std::size_t size_bytes = 0;
+  for (Rank rank = 0; rank < vocabulary_.num_ranks(); ++rank) {
+    size_bytes += vocabulary_.Bytes(rank).size();
+  }
+  texts_.reserve(size_bytes);  // so that the views stay where they are
+  for (Rank rank = 0; rank < vocabulary_.num_ranks(); ++rank) {
+    const std::size_t begin = texts_.size();
+    std::string_view rest = vocabulary_.Bytes(rank);
+    for (std::size_t at; (at = rest.find(kMetaspace)) != std::string_view::npos;) {
+      texts_.append(rest.substr(0, at)).push_back(' ');
+      rest.remove_prefix(at + kMetaspace.size());
+    }
+    texts_.append(rest);
+    text_of_.push_back(std::string_view(texts_).substr(begin));
+  }
+}
+
+std::string Encoding::MakeFingerprint() const {
+  Fingerprint fingerprint;
+  fingerprint.Number(normalizer_steps_.size());
+  for (const NormalizerStep& step : normalizer_steps_) Add(fingerprint, step);
+  if (const auto pattern = pre_tokenizer_.pattern()) {
+    fingerprint.Number(static_cast<std::uint64_t>(*pattern));
+  } else {
+    fingerprint.Number(~pre_tokenizer_.steps().size());
+    for (const PreTokenizerStep& step : pre_tokenizer_.steps()) Add(fingerprint, step);
+  }
+  fingerprint.Number(static_cast<std::uint64_t>(vocabulary_.symbols()));
+  fingerprint.Number(decoder_.metaspace);
+  fingerprint.Number(decoder_.strip_leading_space);
+  const auto add_rank = [&](Rank rank) {
+    const std::string_view bytes = vocabulary_.Bytes(rank);
+    if (bytes.empty()) return;
+    fingerprint.Number(vocabulary_.IdOf(rank));
+    fingerprint.Bytes(bytes);
+  };
+  for (Rank rank = 0; rank < vocabulary_.num_merged(); ++rank) add_rank(rank);
+  fingerprint.Number(~std::uint64_t{0});
+  for (auto rank = static_cast<Rank>(vocabulary_.num_merged()); rank < vocabulary_.num_ranks();
+       ++rank) {
+    add_rank(rank);
+  }
+  for (const auto& token : user_defined_.tokens()) {
+    fingerprint.Number(~std::uint64_t{token.id});
+    fingerprint.Bytes(token.spelling);
+  }
+  for (const auto& token : by_id_) {
+    fingerprint.Number(token.id);
+    fingerprint.Bytes(token.spelling);
+    fingerprint.Number(token.single_word | token.lstrip << 1 | token.rstrip << 2);
+  }
+  return fingerprint.Hex();
+}
+
+EncodingDefinition Encoding::Definition() const {
+  EncodingDefinition definition;
+  definition.name = name_;
+  definition.normalizer = normalizer_steps_;
+  definition.pre_tokenizer = pre_tokenizer_.steps();
+  definition.special_tokens = special_tokens_.tokens();
+  definition.decoder = decoder_;
+  definition.post_processor = post_processor_;
+  ModelDefinition& model = definition.model;
+  model.symbols = vocabulary_.symbols();
+  const bool has_fallback = model.symbols == Vocabulary::Symbols::kCharacters;
+  const Rank first_byte = has_fallback ? vocabulary_.ByteToken(0) : kNoToken;
+  for (Rank rank = 0; rank < vocabulary_.num_ranks(); ++rank) {
+    const std::string_view bytes = vocabulary_.Bytes(rank);
+    if (bytes.empty()) continue;
+    const TokenId id = vocabulary_.IdOf(rank);
+    if (rank >= first_byte) {
+      model.byte_ids.push_back(id);
+    } else if (user_defined_.IdOf(bytes) == id) {
+      model.user_defined.push_back({std::string(bytes), id});
+    } else if (rank >= vocabulary_.num_findable()) {
+      model.unused_tokens.push_back({std::string(bytes), id});
+    } else if (rank >= vocabulary_.num_merged()) {
+      model.whole_tokens.push_back({std::string(bytes), id});
+    } else {
+      model.tokens.push_back({std::string(bytes), id});
+    }
+  }
+  return definition;
+}
+
+template <typename Sink>
+void Encoding::ForNormalized(std::string_view text, std::size_t limit, Sink& sink) const {
+  if (user_defined_.empty()) return ForPreTokens(text, limit, sink);
+  const TextRange all{0, text.size()};
+  SpecialTokenMatches matches(user_defined_, text, {&all, 1});
+  std::size_t done = 0;
+  for (auto match = matches.Next(); match && !sink.Full(); match = matches.Next()) {
+    ForPreTokens(text.substr(done, match->begin - done), text.size(), sink);
+    sink.Special(match->id);
+    done = match->end;
+  }
+  if (!sink.Full()) ForPreTokens(text.substr(done), text.size(), sink);
+}
+
+/// The inner loop: cut off a pre-token, look it up as a whole, merge it when that fails.
+template <typename Sink>
+void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink) const {
+  const char* const text_end = text.data() + text.size();
+  const auto take = [&](const char* begin, std::size_t size) {
+    const Rank rank = vocabulary_.Find(begin, size, text_end);
+    if (rank != kNoToken) {
+      sink.Token(rank);
+    } else {
+      sink.Merge({begin, size}, text_end);
+    }
+    return !sink.Full();
+  };
+  const auto pattern = pre_tokenizer_.pattern();
+  if (!pattern) {
+    pre_tokenizer_.ForEach(text, [&](std::string_view pre_token) {
+      return static_cast<std::size_t>(pre_token.data() - text.data()) < limit &&
+             take(pre_token.data(), pre_token.size());
+    });
+    return;
+  }
+  WithPattern(*pattern, [&](auto constant) {
+    for (std::size_t begin = 0; begin < std::min(text.size(), limit);) {
+      const std::size_t end = NextPreToken<constant()>(text, begin);
+      if (!take(text.data() + begin, end - begin)) return;
+      begin = end;
+    }
+  });
+}
+
+template <typename Sink>
+void Encoding::ForOrdinary(std::string_view text, Normalizer::Position position, Sink& sink) const {
+  if (normalizer_.empty()) return ForNormalized(text, text.size(), sink);
+  std::string buffer;
+  const std::string_view normalized = normalizer_.Apply(text, position, buffer);
+  ForNormalized(normalized, normalized.size(), sink);
+}
+
+template <typename Sink>
+void Encoding::ForSegments(const SpecialTokens& special_tokens, std::span<const Segment> segments,
+                           Sink& sink) const {
+  Rendered rendered;
+  Render(segments, special_tokens, rendered);
+  auto position = Normalizer::Position::kInputStart;
+  std::size_t done = 0;
+  for (const SpecialTokens::Match& match : rendered.matches) {
+    ForOrdinary(rendered.text.substr(done, match.begin - done), position, sink);
+    sink.Special(match.id);
+    done = match.end;
+    position = Normalizer::Position::kSectionStart;
+  }
+  ForOrdinary(rendered.text.substr(done), position, sink);
 }
 
 void Encoding::EncodeOrdinary(std::string_view utf8, std::vector<TokenId>& ids) const {
   Rollback rollback(ids);
   AppendIds sink(vocabulary_, ids);
-  ForOrdinary(pattern_, vocabulary_, utf8, sink);
+  ForOrdinary(utf8, Normalizer::Position::kInputStart, sink);
+  rollback.Commit();
+}
+
+void Encoding::EncodeNormalized(std::string_view utf8, std::size_t limit,
+                                std::vector<TokenId>& ids) const {
+  Rollback rollback(ids);
+  AppendIds sink(vocabulary_, ids);
+  ForNormalized(utf8, limit, sink);
   rollback.Commit();
 }
 
 std::int64_t Encoding::CountOrdinary(std::string_view utf8) const {
   CountIds sink(vocabulary_);
-  ForOrdinary(pattern_, vocabulary_, utf8, sink);
+  ForOrdinary(utf8, Normalizer::Position::kInputStart, sink);
   return sink.count();
 }
 
 bool Encoding::FitsOrdinary(std::string_view utf8, std::int64_t limit) const {
-  // No token is longer than max_token_bytes, so a text that is too long by far needs no look.
-  const auto max_bytes = static_cast<std::uint64_t>(vocabulary_.max_token_bytes());
-  if (limit < 0 || (utf8.size() + max_bytes - 1) / max_bytes > static_cast<std::uint64_t>(limit)) {
+  if (limit < 0) return false;
+  // A text that is too long by far needs no look.
+  if (max_text_bytes_ && utf8.size() / *max_text_bytes_ > static_cast<std::uint64_t>(limit)) {
     return false;
   }
   CountIds sink(vocabulary_, limit);
-  ForOrdinary(pattern_, vocabulary_, utf8, sink);
+  ForOrdinary(utf8, Normalizer::Position::kInputStart, sink);
   return !sink.Full();
+}
+
+bool Encoding::IsOnePreToken(std::string_view normalized) const {
+  if (!user_defined_.empty()) return false;
+  bool is_one = false;
+  pre_tokenizer_.ForEach(normalized, [&](std::string_view pre_token) {
+    is_one = pre_token.size() == normalized.size();
+    return false;
+  });
+  return is_one;
 }
 
 void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed,
@@ -277,7 +485,7 @@ void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed,
   Rollback rollback(ids);
   AppendIds sink(vocabulary_, ids);
   const Segment segment{utf8, true};
-  ForSegments(pattern_, vocabulary_, allowed, {&segment, 1}, sink);
+  ForSegments(allowed, {&segment, 1}, sink);
   rollback.Commit();
 }
 
@@ -287,7 +495,7 @@ std::size_t Encoding::EncodeWithUnstable(std::string_view utf8, const SpecialTok
   AppendIdsAndMark sink(vocabulary_, ids);
   const Segment segment{utf8, true};
   const std::size_t size_before = ids.size();
-  ForSegments(pattern_, vocabulary_, allowed, {&segment, 1}, sink);
+  ForSegments(allowed, {&segment, 1}, sink);
   rollback.Commit();
   return NumUnstable(std::span<const TokenId>(ids).subspan(size_before), sink.num_last_ids());
 }
@@ -295,23 +503,35 @@ std::size_t Encoding::EncodeWithUnstable(std::string_view utf8, const SpecialTok
 void Encoding::EncodeSegments(std::span<const Segment> segments, std::vector<TokenId>& ids) const {
   Rollback rollback(ids);
   AppendIds sink(vocabulary_, ids);
-  ForSegments(pattern_, vocabulary_, special_tokens_, segments, sink);
+  ForSegments(special_tokens_, segments, sink);
   rollback.Commit();
 }
 
 std::int64_t Encoding::CountSegments(std::span<const Segment> segments) const {
   CountIds sink(vocabulary_);
-  ForSegments(pattern_, vocabulary_, special_tokens_, segments, sink);
+  ForSegments(special_tokens_, segments, sink);
   return sink.count();
 }
 
 void Encoding::EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) const {
-  const std::size_t num_valid = ValidUtf8Prefix(bytes);
+  std::size_t num_valid = ValidUtf8Prefix(bytes);
   if (num_valid == bytes.size()) return EncodeOrdinary(bytes, ids);
   Rollback rollback(ids);
   const std::size_t size_before = ids.size();
   AppendIdsAndMark sink(vocabulary_, ids);
-  ForOrdinary(pattern_, vocabulary_, bytes.substr(0, num_valid), sink);
+  if (!normalizer_.empty() || vocabulary_.symbols() == Vocabulary::Symbols::kCharacters) {
+    auto position = Normalizer::Position::kInputStart;
+    for (;;) {
+      ForOrdinary(bytes.substr(0, num_valid), position, sink);
+      if (num_valid == bytes.size()) break;
+      sink.Token(vocabulary_.ByteToken(static_cast<unsigned char>(bytes[num_valid])));
+      bytes.remove_prefix(num_valid + 1);
+      num_valid = ValidUtf8Prefix(bytes);
+      position = Normalizer::Position::kMiddle;
+    }
+    return rollback.Commit();
+  }
+  ForNormalized(bytes.substr(0, num_valid), num_valid, sink);
   const std::size_t num_unstable =
       NumUnstable(std::span<const TokenId>(ids).subspan(size_before), sink.num_last_ids());
   std::size_t begin = num_valid;
@@ -348,8 +568,8 @@ std::size_t Encoding::NumUnstable(std::span<const TokenId> ids,
 }
 
 const SpecialToken* Encoding::FindSpecialToken(TokenId id) const noexcept {
-  const auto found = std::partition_point(
-      by_id_.begin(), by_id_.end(), [id](const SpecialToken& token) { return token.id < id; });
+  const auto found = std::partition_point(by_id_.begin(), by_id_.end(),
+                                          [id](const auto& token) { return token.id < id; });
   return found == by_id_.end() || found->id != id ? nullptr : &*found;
 }
 

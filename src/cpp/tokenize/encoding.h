@@ -1,8 +1,9 @@
-// A byte-level BPE encoding: pre-tokenizer pattern, vocabulary and special tokens.
+// A BPE encoding: special tokens, normalizer, pre-tokenizer and vocabulary, which text passes in
+// this order.
 //
-// Token ids equal tiktoken's for the same tables. Immutable after construction: every const member
-// function may be called from any number of threads at once. Texts must be valid UTF-8 (unchecked);
-// EncodeBytes and EncodePreToken take any bytes.
+// Token ids equal those of tiktoken, tokenizers or sentencepiece for the same tables. Immutable
+// after construction: every const member function may be called from any number of threads at once.
+// Texts must be valid UTF-8 (unchecked); EncodeBytes and EncodePreToken take any bytes.
 //
 // Unless a name says otherwise the ids are appended to the vector; when a call throws
 // (std::bad_alloc alone), the vector holds what it held before.
@@ -19,8 +20,10 @@
 
 #include "common/ids.h"
 #include "tokenize/bpe/vocabulary.h"
-#include "tokenize/pretokenize/scanner.h"
+#include "tokenize/definition.h"
+#include "tokenize/pretokenize/pre_tokenizer.h"
 #include "tokenize/special_tokens.h"
+#include "tokenize/unicode/normalizer.h"
 
 namespace ctx::tokenize {
 
@@ -34,7 +37,16 @@ class Encoding {
  public:
   /// Throws LoadError when the id of a special token is also that of an ordinary token, or is 2^31
   /// or more. Two spellings may share an id; it decodes to the one that sorts first.
-  Encoding(std::string name, Pattern pattern, Vocabulary vocabulary, SpecialTokens special_tokens);
+  Encoding(std::string name, Pattern pattern, Vocabulary vocabulary, SpecialTokens special_tokens,
+           std::vector<NormalizerStep> normalizer = {});
+
+  /// Throws LoadError as above and for whatever else the definition cannot mean. Regular
+  /// expressions that no scanner of ours knows need `allow_regex`; without it they are a LoadError
+  /// too.
+  Encoding(const EncodingDefinition& definition, bool allow_regex);
+
+  /// What the second constructor makes an equal encoding of (the model in canonical form).
+  EncodingDefinition Definition() const;
 
   /// Every byte is ordinary text: spellings of special tokens are text like any other. O(text).
   void EncodeOrdinary(std::string_view utf8, std::vector<TokenId>& ids) const;
@@ -43,6 +55,7 @@ class Encoding {
   std::int64_t CountOrdinary(std::string_view utf8) const;
 
   /// Whether CountOrdinary(utf8) <= limit, in O(limit): it stops as soon as the answer is known.
+  /// (O(text) where a normalizer or pre-tokenizer may take text away.)
   bool FitsOrdinary(std::string_view utf8, std::int64_t limit) const;
 
   /// The spellings in `allowed` become their ids, all else is ordinary text.
@@ -60,9 +73,14 @@ class Encoding {
   void EncodeSegments(std::span<const Segment> segments, std::vector<TokenId>& ids) const;
   std::int64_t CountSegments(std::span<const Segment> segments) const;
 
-  /// Any bytes, UTF-8 or not; decoding the ids gives the bytes back. Valid UTF-8 is encoded as by
-  /// EncodeOrdinary; otherwise the unstable ids (as above) of the text before the first malformed
-  /// byte are given up and everything from there on is merged as one pre-token, as tiktoken does.
+  /// Text that has passed the normalizer: those of its pre-tokens that begin before byte `limit`.
+  void EncodeNormalized(std::string_view utf8, std::size_t limit, std::vector<TokenId>& ids) const;
+
+  /// Any bytes, UTF-8 or not; decoding the ids gives the bytes back where the normalizer does.
+  /// Valid UTF-8 is encoded as by EncodeOrdinary. Otherwise, without a normalizer and with bytes
+  /// for symbols, the unstable ids (as above) of the text before the first malformed byte are given
+  /// up and everything from there on is merged as one pre-token, as tiktoken does; else each
+  /// malformed byte becomes its byte token and what lies between is encoded as text.
   void EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) const;
 
   /// `bytes` merged as one pre-token, without consulting the pattern.
@@ -71,10 +89,18 @@ class Encoding {
   std::optional<TokenId> SpecialTokenId(std::string_view spelling) const noexcept {
     return special_tokens_.IdOf(spelling);
   }
-  /// The bytes of an ordinary token; empty when there is none of this id.
+  /// The bytes of an ordinary token as text has them (the model may see "▁" for a space); empty
+  /// when there is none of this id.
   std::string_view TokenBytes(TokenId id) const noexcept {
-    return vocabulary_.Bytes(vocabulary_.RankOf(id));
+    const Rank rank = vocabulary_.RankOf(id);
+    return rank < text_of_.size() ? text_of_[rank] : vocabulary_.Bytes(rank);
   }
+  /// Whether decoded text loses a space that it begins with: the normalizer put one there.
+  bool strips_leading_space() const noexcept { return decoder_.strip_leading_space; }
+  /// The ids that an id list gets before and after when special tokens are asked for.
+  const PostProcessorDefinition& post_processor() const noexcept { return post_processor_; }
+  /// No token stands for more bytes of text; nothing when a token may stand for any number.
+  std::optional<std::size_t> max_text_bytes_of_token() const noexcept { return max_text_bytes_; }
   /// Nothing when `id` is no special token.
   const SpecialToken* FindSpecialToken(TokenId id) const noexcept;
 
@@ -82,7 +108,15 @@ class Encoding {
   TokenId EncodeSingleToken(std::string_view bytes) const;
 
   const std::string& name() const noexcept { return name_; }
-  Pattern pattern() const noexcept { return pattern_; }
+  const Normalizer& normalizer() const noexcept { return normalizer_; }
+  const PreTokenizer& pre_tokenizer() const noexcept { return pre_tokenizer_; }
+  /// How many bytes the pre-tokens at the front of normalized text have that nothing that follows
+  /// can change.
+  std::size_t FinalPrefix(std::string_view normalized) const {
+    return user_defined_.empty() ? pre_tokenizer_.FinalPrefix(normalized) : 0;
+  }
+  /// Whether normalized text is merged as a whole.
+  bool IsOnePreToken(std::string_view normalized) const;
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
   const SpecialTokens& special_tokens() const noexcept { return special_tokens_; }
   /// Special tokens sorted by id.
@@ -94,13 +128,33 @@ class Encoding {
   const std::string& fingerprint() const noexcept { return fingerprint_; }
 
  private:
+  template <typename Sink>
+  void ForNormalized(std::string_view text, std::size_t limit, Sink& sink) const;
+  template <typename Sink>
+  void ForPreTokens(std::string_view text, std::size_t limit, Sink& sink) const;
+  template <typename Sink>
+  void ForOrdinary(std::string_view text, Normalizer::Position position, Sink& sink) const;
+  template <typename Sink>
+  void ForSegments(const SpecialTokens& special_tokens, std::span<const Segment> segments,
+                   Sink& sink) const;
   std::size_t NumUnstable(std::span<const TokenId> ids, std::size_t num_last) const noexcept;
+  void Finish();
+  void MakeTokenTexts();
+  std::string MakeFingerprint() const;
 
   std::string name_;
-  Pattern pattern_;
+  std::vector<NormalizerStep> normalizer_steps_;
+  Normalizer normalizer_;
+  PreTokenizer pre_tokenizer_;
   Vocabulary vocabulary_;
+  SpecialTokens user_defined_;
   SpecialTokens special_tokens_;
+  DecoderDefinition decoder_;
+  PostProcessorDefinition post_processor_;
   std::vector<SpecialToken> by_id_;
+  std::string texts_;                      // backs text_of_
+  std::vector<std::string_view> text_of_;  // by rank; empty when tokens are text as they are
+  std::optional<std::size_t> max_text_bytes_;
   TokenId max_token_id_ = 0;
   std::string fingerprint_;
 };

@@ -9,8 +9,8 @@ namespace {
 using SpecialTokenList = std::vector<SpecialToken>;
 
 // Sources: tiktoken 0.14 tiktoken_ext/openai_public.py (all of OpenAI's); the added_tokens_decoder
-// in the tokenizer_config.json of Qwen2.5 and Qwen3 on the Hugging Face hub. There only some are
-// flagged "special", but all of them are cut out of text before merging.
+// in the tokenizer_config.json of Qwen2.5 and Qwen3 on the Hugging Face hub. There only those up to
+// <|video_pad|> are flagged "special", but all of them are cut out of text before merging.
 
 SpecialTokenList Gpt2Tokens() { return {{"<|endoftext|>", 50256}}; }
 
@@ -46,13 +46,18 @@ SpecialTokenList HarmonyTokens() {
   return tokens;
 }
 
-SpecialTokenList ConsecutiveTokens(TokenId first, const std::vector<const char*>& spellings) {
+constexpr TokenId kFirstQwenToken = 151643;
+
+SpecialTokenList QwenTokens(const std::vector<const char*>& spellings) {
   SpecialTokenList tokens;
-  for (const char* const spelling : spellings) tokens.push_back({spelling, first++});
+  TokenId next_id = kFirstQwenToken;
+  bool special = true;
+  for (const std::string_view spelling : spellings) {
+    tokens.push_back({std::string(spelling), next_id++, special});
+    if (spelling == "<|video_pad|>") special = false;
+  }
   return tokens;
 }
-
-constexpr TokenId kFirstQwenToken = 151643;
 
 std::vector<const char*> Qwen2Spellings() {
   return {"<|endoftext|>",      "<|im_start|>",     "<|im_end|>",     "<|object_ref_start|>",
@@ -63,12 +68,12 @@ std::vector<const char*> Qwen2Spellings() {
           "<|repo_name|>",      "<|file_sep|>"};
 }
 
-SpecialTokenList Qwen2Tokens() { return ConsecutiveTokens(kFirstQwenToken, Qwen2Spellings()); }
+SpecialTokenList Qwen2Tokens() { return QwenTokens(Qwen2Spellings()); }
 
 SpecialTokenList Qwen3Tokens() {
   std::vector<const char*> spellings = Qwen2Spellings();
   spellings.insert(spellings.end(), {"<tool_response>", "</tool_response>", "<think>", "</think>"});
-  return ConsecutiveTokens(kFirstQwenToken, spellings);
+  return QwenTokens(spellings);
 }
 
 struct Recipe {
@@ -76,9 +81,11 @@ struct Recipe {
   Pattern pattern;
   std::vector<const char*> tables;
   SpecialTokenList (*special_tokens)();
+  std::vector<NormalizerStep> normalizer = {};
 };
 
 const std::vector<Recipe>& Recipes() {
+  static const std::vector<NormalizerStep> nfc = {{NormalizerStep::Kind::kNfc, "", ""}};
   static const std::vector<Recipe> recipes = {
       {"gpt2", Pattern::kR50k, {"r50k_base"}, Gpt2Tokens},
       {"r50k_base", Pattern::kR50k, {"r50k_base"}, Gpt2Tokens},
@@ -87,8 +94,8 @@ const std::vector<Recipe>& Recipes() {
       {"cl100k_base", Pattern::kCl100k, {"cl100k_base"}, Cl100kTokens},
       {"o200k_base", Pattern::kO200k, {"o200k_base"}, O200kTokens},
       {"o200k_harmony", Pattern::kO200k, {"o200k_base"}, HarmonyTokens},
-      {"qwen2", Pattern::kQwen2, {"qwen"}, Qwen2Tokens},
-      {"qwen3", Pattern::kQwen2, {"qwen"}, Qwen3Tokens},
+      {"qwen2", Pattern::kQwen2, {"qwen"}, Qwen2Tokens, nfc},
+      {"qwen3", Pattern::kQwen2, {"qwen"}, Qwen3Tokens, nfc},
   };
   return recipes;
 }
@@ -109,9 +116,9 @@ std::shared_ptr<const Encoding> LoadShippedEncoding(std::string_view name,
     for (const char* const table : recipe.tables) {
       paths.push_back(directory + "/" + table + ".vocab");
     }
-    return std::make_shared<const Encoding>(recipe.name, recipe.pattern,
-                                            Vocabulary::FromPackedFiles(paths),
-                                            SpecialTokens(recipe.special_tokens()));
+    return std::make_shared<const Encoding>(
+        recipe.name, recipe.pattern, Vocabulary::FromPackedFiles(paths),
+        SpecialTokens(recipe.special_tokens()), recipe.normalizer);
   }
   throw ArgumentError(StrCat("no shipped encoding is called ", name));
 }

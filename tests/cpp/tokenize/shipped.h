@@ -9,11 +9,13 @@
 
 namespace ctx::tokenize::testing {
 
-inline const Encoding& Shipped(const std::string& name) {
+inline const std::shared_ptr<const Encoding>& SharedShipped(const std::string& name) {
   static std::map<std::string, std::shared_ptr<const Encoding>> loaded;
   std::shared_ptr<const Encoding>& encoding = loaded[name];
   if (!encoding) encoding = LoadShippedEncoding(name, CTXENGINE_VOCABULARY_DIR);
-  return *encoding;
+  return encoding;
 }
+
+inline const Encoding& Shipped(const std::string& name) { return *SharedShipped(name); }
 
 }  // namespace ctx::tokenize::testing

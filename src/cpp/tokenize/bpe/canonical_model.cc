@@ -266,6 +266,13 @@ ModelDefinition FromRanks(ModelDefinition model) {
 }  // namespace
 
 ModelDefinition CanonicalModel(ModelDefinition model) {
+  for (std::size_t i = 1; i < model.ranks.size(); ++i) {
+    if (model.ranks[i] <= model.ranks[i - 1]) {
+      throw LoadError(StrCat("tokens ", model.tokens[i - 1].id, " and ", model.tokens[i].id,
+                             " have the same rank, which is not supported"));
+    }
+  }
+  model.ranks.clear();
   if (model.merge_rule == ModelDefinition::MergeRule::kPairs) {
     model = FromPairs(std::move(model));
   } else if (!model.whole_first) {

@@ -206,15 +206,19 @@ class BlockMerger {
   BlockMerger(const Vocabulary& vocabulary, std::string_view bytes)
       : vocabulary_(vocabulary), bytes_(bytes), merger_(vocabulary, bytes) {}
 
-  /// ranks[first..] are those of the first `done` bytes; goes on from there.
-  void Merge(std::size_t done, std::vector<Rank>& ranks, std::size_t first) {
+  /// ranks[first..] are those of the first `done` bytes; goes on from there. Returns how many of
+  /// them it kept.
+  std::size_t Merge(std::size_t done, std::vector<Rank>& ranks, std::size_t first) {
     work_left_ = 8 * (bytes_.size() - done) + kBlockBytes;
+    num_untouched_ = ranks.size();
     while (done < bytes_.size()) {
       if (!MergeBlock(done, ranks, first, /*may_start_over=*/true)) {
         ranks.resize(first);
-        return merger_.Merge(0, bytes_.size(), ranks);
+        merger_.Merge(0, bytes_.size(), ranks);
+        return 0;
       }
     }
+    return num_untouched_ - first;
   }
 
   std::int64_t Count() {
@@ -265,6 +269,7 @@ class BlockMerger {
       }
       if (StayApart(ranks, num_kept, kept_end)) break;
     }
+    num_untouched_ = std::min(num_untouched_, num_kept);
     ranks.resize(num_kept);
     ranks.insert(ranks.end(), merged_.begin(), merged_.end());
     done = block_end;
@@ -306,6 +311,7 @@ class BlockMerger {
   std::vector<Rank> pair_;
   // Blocks and what is taken back for them; several times what ordinary text needs.
   std::size_t work_left_ = 0;
+  std::size_t num_untouched_ = 0;  // ranks at the front that no block has taken back
 };
 
 /// Calls function(BlockMerger) with the one for the vocabulary's symbols.
@@ -420,10 +426,10 @@ std::size_t MergeShort(const Vocabulary& vocabulary, std::string_view bytes,
   return MergeShortSymbols<false>(vocabulary, bytes, readable_end, ranks);
 }
 
-void MergeMore(const Vocabulary& vocabulary, std::string_view bytes, std::size_t num_merged_bytes,
-               std::vector<Rank>& ranks, std::size_t first) {
-  WithBlockMerger(vocabulary, bytes,
-                  [&](auto merger) { merger.Merge(num_merged_bytes, ranks, first); });
+std::size_t MergeMore(const Vocabulary& vocabulary, std::string_view bytes,
+                      std::size_t num_merged_bytes, std::vector<Rank>& ranks, std::size_t first) {
+  return WithBlockMerger(vocabulary, bytes,
+                         [&](auto merger) { return merger.Merge(num_merged_bytes, ranks, first); });
 }
 
 void MergeLong(const Vocabulary& vocabulary, std::string_view bytes, std::vector<Rank>& ranks) {

@@ -34,8 +34,9 @@ void MergeLong(const Vocabulary& vocabulary, std::string_view bytes, std::vector
 /// Merges `bytes`, of which the first `num_merged_bytes` are merged already: ranks[first..] is what
 /// they gave. Replaces those by the ranks of all of `bytes`. As MergeLong in what is new; reaches
 /// back as far as the new bytes change what stood before, for published vocabularies some tokens.
-void MergeMore(const Vocabulary& vocabulary, std::string_view bytes, std::size_t num_merged_bytes,
-               std::vector<Rank>& ranks, std::size_t first);
+/// Returns how many of the ranks stand as they were; at least these, counted from `first`.
+std::size_t MergeMore(const Vocabulary& vocabulary, std::string_view bytes,
+                      std::size_t num_merged_bytes, std::vector<Rank>& ranks, std::size_t first);
 
 /// How many ranks MergeLong would append. Keeps a bounded number of them.
 std::int64_t CountMerged(const Vocabulary& vocabulary, std::string_view bytes);

@@ -234,7 +234,8 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
     rising = rising && token.id >= num_ids;
     num_ids = std::max<std::size_t>(num_ids, token.id + 1);
   };
-  for (const auto* const tokens : {&model.tokens, &model.whole_tokens, &model.unused_tokens}) {
+  for (const auto* const tokens :
+       {&model.tokens, &model.whole_tokens, &model.unused_tokens, &model.user_defined}) {
     for (const TokenDefinition& token : *tokens) check(token);
   }
   for (const TokenId id : model.byte_ids) {
@@ -284,9 +285,11 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
     builder.Add("", bytes, next_rank++);
   }
   table.num_findable = next_rank;
-  for (const TokenDefinition& token : model.unused_tokens) {
-    const std::string_view bytes = place(token.bytes, token.id);
-    builder.AddUnused("", bytes, next_rank++);
+  for (const auto* const tokens : {&model.unused_tokens, &model.user_defined}) {
+    for (const TokenDefinition& token : *tokens) {
+      const std::string_view bytes = place(token.bytes, token.id);
+      builder.AddUnused("", bytes, next_rank++);
+    }
   }
   if (!has_fallback) return Vocabulary(std::move(builder).FinishBytes(""));
   const Rank first_byte_rank = next_rank;

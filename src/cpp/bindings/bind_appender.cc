@@ -1,0 +1,53 @@
+// `_core.Appender`. ctxengine/tokenize/appender.py documents what users call.
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "bindings/bindings.h"
+#include "bindings/convert.h"
+#include "tokenize/appender.h"
+#include "tokenize/encoding.h"
+
+namespace ctx::bindings {
+namespace {
+
+using tokenize::Appender;
+using tokenize::Encoding;
+
+void Append(Appender& appender, const py::str& text, bool trusted) {
+  const Utf8Text utf8(text);
+  // Whoever waits for the appender's mutex with the GIL would wait for ever if its holder wanted
+  // it.
+  const py::gil_scoped_release release;
+  appender.Append(utf8.view(), trusted);
+}
+
+/// A read-only view that keeps the ids alive, as they are now.
+py::array_t<TokenId> Ids(const Appender& appender) {
+  using Shared = std::shared_ptr<const std::vector<TokenId>>;
+  auto ids = std::make_unique<Shared>(appender.ids());
+  const TokenId* const data = (*ids)->data();
+  const auto size = static_cast<py::ssize_t>((*ids)->size());
+  const py::capsule owner(ids.get(), [](void* kept) { delete static_cast<Shared*>(kept); });
+  ids.release();
+  py::array_t<TokenId> view(size, data, owner);
+  view.attr("setflags")(py::arg("write") = false);
+  return view;
+}
+
+}  // namespace
+
+void RegisterAppender(py::module_& module) {
+  py::class_<Appender>(module, "Appender")
+      .def(py::init([](std::shared_ptr<Encoding> encoding) {
+             return std::make_unique<Appender>(std::move(encoding));
+           }),
+           py::arg("encoding"), py::pos_only())
+      .def("append", &Append, py::arg("text"), py::arg("trusted"), py::pos_only())
+      .def("copy", [](const Appender& appender) { return std::make_unique<Appender>(appender); })
+      .def_property_readonly("count", &Appender::count)
+      .def_property_readonly("changed_from", &Appender::changed_from)
+      .def_property_readonly("ids", &Ids);
+}
+
+}  // namespace ctx::bindings
