@@ -52,6 +52,15 @@ TEST_CASE("tekken: special tokens that the file does not name") {
   CHECK(old.special_tokens[20].spelling == "<SPECIAL_20>");
 }
 
+// Tekkenizer.decode leaves out every id below num_special_tokens, whatever is_control says.
+TEST_CASE("tekken: a special token that is not \"control\" is left out of text too") {
+  const EncodingDefinition definition =
+      LoadTekken(TinyTekken(Config("260", "2"), R"([{"rank": 0, "token_str": "<s>",
+          "is_control": false}])"),
+                 "tekken.json");
+  CHECK(definition.special_tokens[0].special);
+}
+
 TEST_CASE("tekken: bad files are refused with the field") {
   const std::string good = TinyTekken();
   const auto changed = [&good](const std::string& from, const std::string& to) {

@@ -55,9 +55,8 @@ std::vector<SpecialTokenDefinition> SpecialTokens(const JsonValue& root, std::si
       item.RequireKnownKeys({"rank", "token_str", "is_control"});
       const JsonValue rank = item.At("rank");
       if (rank.Id() != tokens.size()) rank.Fail("must be ", tokens.size(), ", its place");
-      tokens.push_back({.spelling = std::string(item.At("token_str").String()),
-                        .id = rank.Id(),
-                        .special = item.At("is_control").Boolean()});
+      item.At("is_control").Boolean();  // says nothing about ids: decoding leaves all of them out
+      tokens.push_back({.spelling = std::string(item.At("token_str").String()), .id = rank.Id()});
     }
     if (tokens.size() > num_special) {
       listed->Fail("has more than config.default_num_special_tokens entries");
