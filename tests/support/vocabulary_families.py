@@ -72,7 +72,7 @@ LLAMA3_PATTERN = (
 
 
 def llama3(folder: Path) -> Family:
-    """Meta's rank file, out of quicktok's table: u32 rows, then (u32 id, u16 length, bytes) each."""
+    """Meta's rank file, out of quicktok's table: u32 rows; of each u16 length, bytes, u32 rank."""
     import tiktoken
 
     data = package_file("quicktok", "data/llama3.vocab").read_bytes()
@@ -80,8 +80,9 @@ def llama3(folder: Path) -> Family:
     ranks = {}
     at = 4
     for _ in range(num_rows):
-        rank, length = struct.unpack_from("<IH", data, at)
-        ranks[data[at + 6 : at + 6 + length]] = rank
+        (length,) = struct.unpack_from("<H", data, at)
+        token = data[at + 2 : at + 2 + length]
+        (ranks[token],) = struct.unpack_from("<I", data, at + 2 + length)
         at += 6 + length
     assert at == len(data)
     path = folder / "tokenizer.model"

@@ -87,7 +87,9 @@ py::tuple TupleOf(const EncodingDefinition& definition) {
                return py::make_tuple(NumberOf(step.kind), NumberOf(step.behavior), step.invert,
                                      NumberOf(step.flavor), step.pattern);
              }),
-      NumberOf(model.symbols), ListOfTokens(model.tokens), ListOfTokens(model.whole_tokens),
+      NumberOf(model.symbols),
+      ListOf(model.ranks, [](std::uint32_t rank) { return py::int_(rank); }),
+      ListOfTokens(model.tokens), ListOfTokens(model.whole_tokens),
       ListOfTokens(model.unused_tokens), ListOfTokens(model.user_defined),
       ListOf(model.byte_ids, [](TokenId id) { return py::int_(id); }),
       ListOf(definition.special_tokens,
@@ -102,7 +104,7 @@ py::tuple TupleOf(const EncodingDefinition& definition) {
 }
 
 EncodingDefinition DefinitionFrom(const py::tuple& fields) {
-  CheckFields(fields, 12);
+  CheckFields(fields, 13);
   const auto id_from = [](const py::handle& item) { return py::cast<TokenId>(item); };
   EncodingDefinition definition;
   definition.name = py::cast<std::string>(fields[0]);
@@ -110,15 +112,17 @@ EncodingDefinition DefinitionFrom(const py::tuple& fields) {
   definition.pre_tokenizer = VectorFrom<PreTokenizerStep>(fields[2], PreTokenizerStepFrom);
   ModelDefinition& model = definition.model;
   model.symbols = EnumFrom(py::cast<int>(fields[3]), ModelDefinition::Symbols::kCharacters);
-  model.tokens = TokensFrom(fields[4]);
-  model.whole_tokens = TokensFrom(fields[5]);
-  model.unused_tokens = TokensFrom(fields[6]);
-  model.user_defined = TokensFrom(fields[7]);
-  model.byte_ids = VectorFrom<TokenId>(fields[8], id_from);
-  definition.special_tokens = VectorFrom<SpecialTokenDefinition>(fields[9], SpecialTokenFrom);
-  const auto decoder = py::cast<std::pair<bool, bool>>(fields[10]);
+  model.ranks = VectorFrom<std::uint32_t>(
+      fields[4], [](const py::handle& item) { return py::cast<std::uint32_t>(item); });
+  model.tokens = TokensFrom(fields[5]);
+  model.whole_tokens = TokensFrom(fields[6]);
+  model.unused_tokens = TokensFrom(fields[7]);
+  model.user_defined = TokensFrom(fields[8]);
+  model.byte_ids = VectorFrom<TokenId>(fields[9], id_from);
+  definition.special_tokens = VectorFrom<SpecialTokenDefinition>(fields[10], SpecialTokenFrom);
+  const auto decoder = py::cast<std::pair<bool, bool>>(fields[11]);
   definition.decoder = {decoder.first, decoder.second};
-  const auto post_processor = py::cast<std::pair<py::list, py::list>>(fields[11]);
+  const auto post_processor = py::cast<std::pair<py::list, py::list>>(fields[12]);
   definition.post_processor = {VectorFrom<TokenId>(post_processor.first, id_from),
                                VectorFrom<TokenId>(post_processor.second, id_from)};
   return definition;

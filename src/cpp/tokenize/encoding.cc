@@ -321,7 +321,11 @@ std::string Encoding::MakeFingerprint() const {
     fingerprint.Number(vocabulary_.IdOf(rank));
     fingerprint.Bytes(bytes);
   };
-  for (Rank rank = 0; rank < vocabulary_.num_merged(); ++rank) add_rank(rank);
+  fingerprint.Number(vocabulary_.has_equals());
+  for (Rank rank = 0; rank < vocabulary_.num_merged(); ++rank) {
+    add_rank(rank);
+    if (vocabulary_.has_equals()) fingerprint.Number(vocabulary_.PriorityOf(rank));
+  }
   fingerprint.Number(~std::uint64_t{0});
   for (auto rank = static_cast<Rank>(vocabulary_.num_merged()); rank < vocabulary_.num_ranks();
        ++rank) {
@@ -364,6 +368,7 @@ EncodingDefinition Encoding::Definition() const {
     } else if (rank >= vocabulary_.num_merged()) {
       model.whole_tokens.push_back({std::string(bytes), id});
     } else {
+      if (vocabulary_.has_equals()) model.ranks.push_back(vocabulary_.PriorityOf(rank));
       model.tokens.push_back({std::string(bytes), id});
     }
   }

@@ -165,6 +165,31 @@ TEST_CASE("characters that are no token become their bytes") {
   }
 }
 
+TEST_CASE("of pairs of equal rank the leftmost is merged first, whichever token it gives") {
+  ModelDefinition model;
+  model.symbols = Symbols::kCharacters;
+  model.whole_first = false;
+  model.tokens = {{"ab", 0}, {"bc", 1}, {"a", 2}, {"b", 3}, {"c", 4}};
+  model.ranks = {0, 0, 1, 2, 3};
+  for (TokenId byte = 0; byte < 256; ++byte) model.byte_ids.push_back(byte + 100);
+  const Vocabulary equals = Vocabulary::FromModel(CanonicalModel(model));
+  CHECK(MergedIds(equals, "abc") == std::vector<TokenId>{0, 4});
+  CHECK(MergedIds(equals, "cbcab") == std::vector<TokenId>{4, 1, 0});
+  std::swap(model.tokens[0], model.tokens[1]);
+  const Vocabulary swapped = Vocabulary::FromModel(CanonicalModel(model));
+  CHECK(MergedIds(swapped, "abc") == std::vector<TokenId>{0, 4});
+  model.ranks.clear();  // now "bc" comes first
+  CHECK(MergedIds(Vocabulary::FromModel(CanonicalModel(model)), "abc") ==
+        std::vector<TokenId>{2, 1});
+  std::string text;
+  std::vector<TokenId> expected;
+  for (int i = 0; i < 3000; ++i) {
+    text += "abc";
+    expected.insert(expected.end(), {0, 4});
+  }
+  CHECK(MergedIds(equals, text) == expected);
+}
+
 TEST_CASE("text that grows is merged as if it had come at once") {
   std::mt19937 random(11);
   for (int round = 0; round < 60; ++round) {

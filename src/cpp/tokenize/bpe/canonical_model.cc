@@ -259,6 +259,11 @@ ModelDefinition FromRanks(ModelDefinition model) {
     Merge(vocabulary, model.tokens[i].bytes, ranks);
     if (ranks.size() == 1) places[i] = i;
   }
+  std::vector<std::uint32_t> ranks_of_merged;
+  for (std::size_t i = 0; i < model.ranks.size(); ++i) {
+    if (places[i] != kNoToken) ranks_of_merged.push_back(model.ranks[i]);
+  }
+  model.ranks = std::move(ranks_of_merged);
   SortByPlace(places, model);
   return model;
 }
@@ -266,13 +271,6 @@ ModelDefinition FromRanks(ModelDefinition model) {
 }  // namespace
 
 ModelDefinition CanonicalModel(ModelDefinition model) {
-  for (std::size_t i = 1; i < model.ranks.size(); ++i) {
-    if (model.ranks[i] <= model.ranks[i - 1]) {
-      throw LoadError(StrCat("tokens ", model.tokens[i - 1].id, " and ", model.tokens[i].id,
-                             " have the same rank, which is not supported"));
-    }
-  }
-  model.ranks.clear();
   if (model.merge_rule == ModelDefinition::MergeRule::kPairs) {
     model = FromPairs(std::move(model));
   } else if (!model.whole_first) {

@@ -14,7 +14,7 @@ namespace ctx::tokenize {
 /// itself, by the model's own rule: O(bytes log bytes) of the longest token, times the tokens.
 ///
 /// Throws LoadError when a merge names an id that is no token, gives bytes that are no token, or is
-/// given twice, and when two tokens have the same bytes, id or rank.
+/// given twice, and when two tokens have the same bytes or id.
 ModelDefinition CanonicalModel(ModelDefinition model);
 
 }  // namespace ctx::tokenize

@@ -123,7 +123,7 @@ class TreeMerger {
   void Merge(std::size_t begin, std::size_t end, std::vector<Rank>& ranks) {
     Start(begin, end);
     for (std::size_t left; (left = pairs_.Least()) != MinTree::kNothing;) {
-      Join(left, pairs_.LeastRank());
+      Join(left, characters ? FindPair(left) : pairs_.LeastRank());
     }
     for (std::size_t i = 0; i < region_.size(); i = parts_[i].next) {
       if (!characters || parts_[i].rank != kNoToken) {
@@ -157,7 +157,8 @@ class TreeMerger {
         previous = i;
         i = next;
       }
-      for (std::size_t i = 0; i < region_.size(); i = parts_[i].next) pairs_.Set(i, RankOfPair(i));
+      for (std::size_t i = 0; i < region_.size(); i = parts_[i].next)
+        pairs_.Set(i, PriorityOfPair(i));
     } else {
       for (std::size_t i = 0; i < region_.size(); ++i) {
         parts_[i] = {i - 1, i + 1, vocabulary_.ByteToken(At(i))};
@@ -175,13 +176,18 @@ class TreeMerger {
     if (after < region_.size()) parts_[after].previous = left;
     const std::size_t before = left == 0 ? left : parts_[left].previous;
     pairs_.Set(right, kNoToken);
-    pairs_.Set(left, RankOfPair(left));
-    pairs_.Set(before, RankOfPair(before));
+    pairs_.Set(left, PriorityOfPair(left));
+    pairs_.Set(before, PriorityOfPair(before));
     pairs_.Refresh({before, left, right});
   }
 
+  Rank PriorityOfPair(std::size_t left) const noexcept {
+    const Rank rank = FindPair(left);
+    return !characters || rank == kNoToken ? rank : vocabulary_.PriorityOf(rank);
+  }
+
   /// Rank of the part at `left` joined with the next, or kNoToken.
-  Rank RankOfPair(std::size_t left) const noexcept {
+  Rank FindPair(std::size_t left) const noexcept {
     const std::size_t right = parts_[left].next;
     if (right >= region_.size()) return kNoToken;
     const std::size_t length = parts_[right].next - left;
@@ -358,13 +364,17 @@ std::size_t MergeShortSymbols(const Vocabulary& vocabulary, std::string_view byt
     const std::uint64_t later = i == 63 ? 0 : starts >> (i + 1) << (i + 1);
     return later == 0 ? size : static_cast<std::size_t>(std::countr_zero(later));
   };
-  const auto update_pair = [&](std::size_t left) {
+  const auto find_pair = [&](std::size_t left) {
     const std::size_t right = next_part(left);
     const std::size_t end = right == size ? size : next_part(right);
     const bool possible = right != size && end - left <= vocabulary.max_token_bytes();
-    keys[left] = key_of(
-        possible ? vocabulary.FindMerged(bytes.data() + left, end - left, readable_end) : kNoToken,
-        left);
+    return possible ? vocabulary.FindMerged(bytes.data() + left, end - left, readable_end)
+                    : kNoToken;
+  };
+  const auto update_pair = [&](std::size_t left) {
+    const Rank rank = find_pair(left);
+    const bool may_have_equals = characters && rank != kNoToken;
+    keys[left] = key_of(may_have_equals ? vocabulary.PriorityOf(rank) : rank, left);
   };
 
   if constexpr (characters) {
@@ -394,7 +404,8 @@ std::size_t MergeShortSymbols(const Vocabulary& vocabulary, std::string_view byt
     if (key == kNone) break;
     const std::size_t left = key & (kShortBytes - 1);
     const std::size_t right = next_part(left);
-    rank_at[left] = static_cast<Rank>(key >> kPositionBits);
+    // The key tells the token, unless the token has equals.
+    rank_at[left] = characters ? find_pair(left) : static_cast<Rank>(key >> kPositionBits);
     keys[right] = kNone;
     starts &= ~(std::uint64_t{1} << right);
     update_pair(left);

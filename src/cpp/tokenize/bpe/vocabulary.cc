@@ -250,6 +250,15 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
                            has_fallback ? 256 : 0));
   }
 
+  if (!model.ranks.empty()) {
+    if (!has_fallback) throw LoadError("tokens of equal rank need characters for symbols");
+    if (model.ranks.size() != model.tokens.size()) throw LoadError("a token is without a rank");
+    if (!std::is_sorted(model.ranks.begin(), model.ranks.end()) ||
+        model.ranks.back() >= kMaxTokens) {
+      throw LoadError("ranks of tokens do not ascend");
+    }
+  }
+
   const std::size_t num_ranks = rising ? num_ids : num_tokens + model.byte_ids.size();
   const auto copy = std::make_shared<std::string>();
   copy->reserve(size_bytes + model.byte_ids.size());
@@ -280,6 +289,7 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
     builder.Add("", bytes, next_rank++);
   }
   table.num_merged = next_rank;
+  table.priority_of = model.ranks;
   for (const TokenDefinition& token : model.whole_tokens) {
     const std::string_view bytes = place(token.bytes, token.id);
     builder.Add("", bytes, next_rank++);

@@ -73,6 +73,13 @@ class Vocabulary {
     return rank < table_->num_merged ? rank : kNoToken;
   }
 
+  /// What merging goes by, the lowest first: the rank, or less than that where tokens are equals
+  /// (Symbols::kCharacters alone).
+  Rank PriorityOf(Rank rank) const noexcept {
+    return table_->priority_of.empty() ? rank : table_->priority_of[rank];
+  }
+  bool has_equals() const noexcept { return !table_->priority_of.empty(); }
+
   /// FindMerged for two bytes: one array load. Symbols::kBytes alone.
   Rank FindPair(unsigned char first, unsigned char second) const noexcept {
     return table_->byte_pairs[std::size_t{first} * 256 + second];
@@ -114,6 +121,7 @@ class Vocabulary {
     std::vector<std::string_view> bytes_of;  // by rank; empty where there is no token
     std::vector<TokenId> id_of;              // by rank; empty when every rank is its id
     std::vector<Rank> rank_of;               // by id; likewise
+    std::vector<Rank> priority_of;           // by rank, of merged tokens; empty when all differ
     ByteTable byte_table;
     std::vector<Rank> byte_pairs;    // [first * 256 + second]
     std::vector<Rank> single_bytes;  // [byte]
