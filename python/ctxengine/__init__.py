@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         DecodeStream,
         DecodeStreamBatch,
         Encoding,
+        ModelFacts,
         Ragged,
         encoding_for_model,
         encoding_name_for_model,
@@ -89,6 +90,7 @@ _MODULE_OF = {
     "encoding_name_for_model": "tokenize",
     "get_encoding": "tokenize",
     "list_encoding_names": "tokenize",
+    "ModelFacts": "tokenize",
     "load": "tokenize",
     "plan": "budget",
 }
@@ -129,6 +131,7 @@ __all__ = [
     "Limit",
     "Limiter",
     "LoadError",
+    "ModelFacts",
     "Plan",
     "PriceTable",
     "Ragged",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import doctest
 import pickle
@@ -156,3 +157,20 @@ def test_copies_and_pickles():
     assert again == encoding
     assert again.name == "tiny"
     assert again.encode("ab<x>", allowed_special="all") == [300, 400]
+
+
+def test_a_loaded_encoding_travels_by_value(tmp_path):
+    ranks = {**SINGLE_BYTES, b"ab": 256, b"abc": 257}
+    path = tmp_path / "tiny.tiktoken"
+    lines = [f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks.items()]
+    path.write_text("".join(lines))
+    pattern = ctxengine.get_encoding("cl100k_base")._pat_str
+    encoding = ctxengine.load(path, pat_str=pattern, special_tokens={"<x>": 258})
+    path.unlink()
+    for twin in (pickle.loads(pickle.dumps(encoding)), copy.deepcopy(encoding)):
+        assert twin == encoding
+        assert hash(twin) == hash(encoding)
+        assert twin.encode("abcab<x>", allowed_special="all") == [257, 256, 258]
+        assert twin.model_facts == ({}, None, None)
+    assert encoding == tiny(ranks, {"<x>": 258})
+    assert encoding != tiny(ranks, {"<y>": 258})

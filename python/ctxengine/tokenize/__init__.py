@@ -20,7 +20,7 @@ GIL.
 from __future__ import annotations
 
 from ctxengine.tokenize.appender import Appender
-from ctxengine.tokenize.encoding import Encoding
+from ctxengine.tokenize.encoding import Encoding, ModelFacts
 from ctxengine.tokenize.load import load
 from ctxengine.tokenize.models import encoding_for_model, encoding_name_for_model
 from ctxengine.tokenize.ragged import Ragged
@@ -32,6 +32,7 @@ __all__ = [
     "DecodeStream",
     "DecodeStreamBatch",
     "Encoding",
+    "ModelFacts",
     "Ragged",
     "encoding_for_model",
     "encoding_name_for_model",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from typing import NamedTuple
 
 from ctxengine import _core
 from ctxengine.errors import ArgumentError, LoadError, UnknownTokenError
@@ -35,6 +36,25 @@ def _without_values(error: TypeError, **arguments: object) -> TypeError:
         return error
     types = ", ".join(f"{name} is {type(value).__name__}" for name, value in arguments.items())
     return TypeError(f"wrong type of argument: {types}")
+
+
+class ModelFacts(NamedTuple):
+    """What a model directory says beside the vocabulary.
+
+    Attributes
+    ----------
+    chat_templates : dict of str to str
+        Jinja sources by name; the one that is used when none is named is "default".
+    bos_token, eos_token : str or None
+        Spellings of the tokens that begin and end a text.
+    """
+
+    chat_templates: dict[str, str]
+    bos_token: str | None
+    eos_token: str | None
+
+
+_NO_FACTS = ModelFacts({}, None, None)
 
 
 class Encoding:
@@ -90,8 +110,9 @@ class Encoding:
                 )
         self._init_native(native)
 
-    def _init_native(self, native: _core.Encoding) -> None:
+    def _init_native(self, native: _core.Encoding, facts: ModelFacts = _NO_FACTS) -> None:
         self._native = native
+        self._facts = facts
         self._special_tokens = native.special_tokens()
         self._special_ids = frozenset(self._special_tokens.values())
         self._special_spellings = frozenset(self._special_tokens)
@@ -99,9 +120,9 @@ class Encoding:
         self._all_special = native.select_special_tokens(self._special_spellings)
 
     @classmethod
-    def _wrap(cls, native: _core.Encoding) -> Encoding:
+    def _wrap(cls, native: _core.Encoding, facts: ModelFacts = _NO_FACTS) -> Encoding:
         encoding = cls.__new__(cls)
-        encoding._init_native(native)
+        encoding._init_native(native, facts)
         return encoding
 
     @classmethod
@@ -778,6 +799,20 @@ class Encoding:
             raise UnknownTokenError(f"encoding {self.name} has no <|endoftext|>") from None
 
     @property
+    def model_facts(self) -> ModelFacts:
+        """What the model directory that the encoding was loaded from says beside the vocabulary."""
+        return self._facts
+
+    def post_process(self, ids: Sequence[int]) -> list[int]:
+        """Put the ids around that the vocabulary file asks for, such as the beginning of a text.
+
+        What ``add_special_tokens=True`` does in Hugging Face's tokenizers; `encode` never does it,
+        for a chat template has these tokens in it.
+        """
+        before, after = self._native.added_ids
+        return [*before, *ids, *after]
+
+    @property
     def special_tokens_set(self) -> set[str]:
         """The spellings of all special tokens."""
         return set(self._special_spellings)
@@ -817,7 +852,7 @@ class Encoding:
 
         if is_shared(self):
             return get_encoding, (self.name,)
-        return _from_definition, (self._native.definition(),)
+        return _from_definition, (self._native.definition(), self._facts)
 
     # tiktoken's attributes that are not public but that its users, and its tests, reach for.
 
@@ -858,5 +893,5 @@ def _threads(num_threads: int | None) -> int:
     return num_threads
 
 
-def _from_definition(fields: tuple[Any, ...]) -> Encoding:
-    return Encoding._wrap(_core.Encoding.from_definition(fields))
+def _from_definition(fields: tuple[Any, ...], facts: ModelFacts) -> Encoding:
+    return Encoding._wrap(_core.Encoding.from_definition(fields), facts)

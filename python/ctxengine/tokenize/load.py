@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ctxengine import _core
-from ctxengine.tokenize.encoding import Encoding
+from ctxengine.tokenize.encoding import Encoding, ModelFacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def load(
     Returns
     -------
     Encoding
-        Its ids are those of the file's own library for every text.
+        Its ids are those of the file's own library for every text. What a model directory says
+        beside the vocabulary is in `Encoding.model_facts`.
 
     Raises
     ------
@@ -52,10 +53,10 @@ def load(
     -----
     O(n log n) in the size of the file. Nothing is downloaded.
     """
-    native = _core.Encoding.load(
+    native, chat_templates, bos_token, eos_token = _core.Encoding.load(
         os.fspath(path),
         pat_str,
         None if special_tokens is None else dict(special_tokens),
         allow_regex,
     )
-    return Encoding._wrap(native)
+    return Encoding._wrap(native, ModelFacts(chat_templates, bos_token or None, eos_token or None))

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -86,13 +88,23 @@ std::shared_ptr<Encoding> FromRanks(std::string name, std::string pattern, const
   return std::make_shared<Encoding>(definition, allow_regex);
 }
 
-std::shared_ptr<Encoding> Load(const std::string& path, std::optional<std::string> pattern,
-                               const std::optional<py::dict>& special_tokens, bool allow_regex) {
+/// The encoding; name and source of the chat templates; bos and eos token, "" when there is none.
+using Loaded = std::tuple<std::shared_ptr<Encoding>, std::map<std::string, std::string>,
+                          std::string, std::string>;
+
+Loaded Load(const std::string& path, std::optional<std::string> pattern,
+            const std::optional<py::dict>& special_tokens, bool allow_regex) {
   tokenize::load::RankFileOptions options;
   options.pattern = std::move(pattern);
   if (special_tokens) options.special_tokens = SpecialTokensFrom(*special_tokens).tokens();
   const py::gil_scoped_release release;
-  return std::make_shared<Encoding>(tokenize::load::Load(path, options).definition, allow_regex);
+  tokenize::load::LoadedFiles files = tokenize::load::Load(path, options);
+  std::map<std::string, std::string> chat_templates;
+  for (auto& chat_template : files.chat_templates) {
+    chat_templates[chat_template.name] = std::move(chat_template.text);
+  }
+  return {std::make_shared<Encoding>(files.definition, allow_regex), std::move(chat_templates),
+          std::move(files.bos_token), std::move(files.eos_token)};
 }
 
 std::shared_ptr<Encoding> FromTokenizerJson(const py::bytes& content, const std::string& name,
@@ -125,6 +137,10 @@ SpecialTokens SelectSpecialTokens(const Encoding& encoding, const py::object& sp
     if (spellings.contains(py::str(token.spelling))) selected.push_back(token);
   }
   return SpecialTokens(std::move(selected));
+}
+
+std::pair<std::vector<TokenId>, std::vector<TokenId>> AddedIds(const Encoding& encoding) {
+  return {encoding.post_processor().before, encoding.post_processor().after};
 }
 
 std::shared_ptr<Encoding> FromDefinition(const py::tuple& fields) {
@@ -326,6 +342,7 @@ void RegisterTokenize(py::module_& module) {
       .def_static("from_tokenizer_json", &FromTokenizerJson, py::arg("content"), py::arg("name"),
                   py::arg("allow_regex"), py::pos_only())
       .def_static("from_definition", &FromDefinition, py::arg("fields"), py::pos_only())
+      .def_property_readonly("added_ids", &AddedIds)
       .def("definition", [](const Encoding& e) { return TupleOf(e.Definition()); })
       .def_static("shipped", &Shipped, py::arg("name"), py::arg("directory"), py::pos_only())
       .def_property_readonly("name", &Encoding::name)
