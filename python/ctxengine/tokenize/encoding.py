@@ -584,7 +584,7 @@ class Encoding:
         4
         """
         appender = Appender(_core.Appender(self._native))
-        if text:
+        if text != "":
             appender.append(text, trusted=trusted)
         return appender
 

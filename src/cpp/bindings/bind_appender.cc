@@ -5,6 +5,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
+#include "bindings/release_gil.h"
 #include "tokenize/appender.h"
 #include "tokenize/encoding.h"
 
@@ -18,7 +19,7 @@ void Append(Appender& appender, const py::str& text, bool trusted) {
   const Utf8Text utf8(text);
   // Whoever waits for the appender's mutex with the GIL would wait for ever if its holder wanted
   // it.
-  const py::gil_scoped_release release;
+  const ReleaseGil release;
   appender.Append(utf8.view(), trusted);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/release_gil.h"
 #include "cuda/build_info.h"
 #include "cuda/host_backend.h"
 #include "cuda/runtime.h"
@@ -51,7 +52,7 @@ cuda::SlotMappingArgs Args(const Matrix& block_tables, const Vector& rows, const
 void SlotMappingHost(const Matrix& block_tables, const Vector& rows, const Vector& positions,
                      Int64 block_size, const Vector& slots) {
   const auto args = Args(block_tables, rows, positions, block_size, slots);
-  const py::gil_scoped_release unlocked;
+  const ReleaseGil unlocked;
   cuda::SlotMappingOnHost(args);
 }
 
@@ -59,13 +60,13 @@ void SlotMappingDevice(const Matrix& block_tables, const Vector& rows, const Vec
                        Int64 block_size, const Vector& slots, std::uintptr_t stream,
                        const std::vector<std::uintptr_t>& after) {
   const auto args = Args(block_tables, rows, positions, block_size, slots);
-  const py::gil_scoped_release unlocked;
+  const ReleaseGil unlocked;
   cuda::Runtime::Default().SlotMapping(args, stream, after);
 }
 
 // Opening the driver can take a second: other threads go on meanwhile.
 cuda::Runtime& DefaultRuntime() {
-  const py::gil_scoped_release unlocked;
+  const ReleaseGil unlocked;
   return cuda::Runtime::Default();
 }
 

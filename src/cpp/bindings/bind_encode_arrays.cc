@@ -14,6 +14,7 @@
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
 #include "bindings/parallel.h"
+#include "bindings/release_gil.h"
 #include "bindings/special_check.h"
 #include "common/error.h"
 #include "common/str_cat.h"
@@ -89,7 +90,7 @@ template <typename Work>
 void ForTexts(const TextBatch& batch, std::span<const Chunk> chunks, std::int64_t num_threads,
               Work work) {
   const std::size_t num_checked_threads = NumThreads(num_threads, batch.size_bytes());
-  const py::gil_scoped_release release;
+  const ReleaseGil release;
   ParallelFor(chunks.size(), num_checked_threads, [&](std::size_t chunk) {
     for (std::size_t i = chunks[chunk].begin; i < chunks[chunk].end; ++i) work(chunk, i);
   });

@@ -8,6 +8,7 @@
 #include "bindings/bindings.h"
 #include "bindings/identity.h"
 #include "bindings/int_array.h"
+#include "bindings/release_gil.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 #include "kv/manager.h"
@@ -74,7 +75,7 @@ py::object Acquire(KVCacheManager& manager, const py::object& token_ids,
   if (ids.values().size() < kReleaseGilTokens) {
     acquired = manager.Acquire(ids.values(), identity);
   } else {
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     acquired = manager.Acquire(ids.values(), identity);
   }
   if (!acquired) return py::none();
@@ -86,7 +87,7 @@ std::int64_t Lookup(const KVCacheManager& manager, const py::object& token_ids,
   const TokenIds ids(token_ids);
   const prefix::Identity identity = ParseIdentity(cache_salt, extra_keys);
   if (ids.values().size() < kReleaseGilTokens) return manager.Lookup(ids.values(), identity);
-  const py::gil_scoped_release release;
+  const ReleaseGil release;
   return manager.Lookup(ids.values(), identity);
 }
 

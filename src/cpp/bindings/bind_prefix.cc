@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "bindings/identity.h"
 #include "bindings/int_array.h"
+#include "bindings/release_gil.h"
 #include "common/error.h"
 #include "prefix/block_hasher.h"
 
@@ -40,7 +41,7 @@ std::vector<std::uint8_t> Digests(const BlockHasher& hasher, const py::object& t
     parent_bytes = BytesOf(py::reinterpret_borrow<py::bytes>(parent));
   }
   if (ids.values().size() < kReleaseGilTokens) return hasher.Hash(ids.values(), parent_bytes);
-  const py::gil_scoped_release release;
+  const ReleaseGil release;
   return hasher.Hash(ids.values(), parent_bytes);
 }
 

@@ -17,6 +17,7 @@
 #include "bindings/bindings.h"
 #include "bindings/convert.h"
 #include "bindings/definition.h"
+#include "bindings/release_gil.h"
 #include "bindings/special_check.h"
 #include "common/error.h"
 #include "common/str_cat.h"
@@ -88,6 +89,16 @@ std::shared_ptr<Encoding> FromRanks(std::string name, std::string pattern, const
   return std::make_shared<Encoding>(definition, allow_regex);
 }
 
+/// The encoding of a file; what cannot be compiled is told with the file's name.
+std::shared_ptr<Encoding> CompileFile(const tokenize::EncodingDefinition& definition,
+                                      const std::string& file, bool allow_regex) {
+  try {
+    return std::make_shared<Encoding>(definition, allow_regex);
+  } catch (const LoadError& error) {
+    throw LoadError(StrCat(file, ": ", error.what()));
+  }
+}
+
 /// The encoding; name and source of the chat templates; bos and eos token, "" when there is none.
 using Loaded = std::tuple<std::shared_ptr<Encoding>, std::map<std::string, std::string>,
                           std::string, std::string>;
@@ -97,21 +108,21 @@ Loaded Load(const std::string& path, std::optional<std::string> pattern,
   tokenize::load::RankFileOptions options;
   options.pattern = std::move(pattern);
   if (special_tokens) options.special_tokens = SpecialTokensFrom(*special_tokens).tokens();
-  const py::gil_scoped_release release;
+  const ReleaseGil release;
   tokenize::load::LoadedFiles files = tokenize::load::Load(path, options);
   std::map<std::string, std::string> chat_templates;
   for (auto& chat_template : files.chat_templates) {
     chat_templates[chat_template.name] = std::move(chat_template.text);
   }
-  return {std::make_shared<Encoding>(files.definition, allow_regex), std::move(chat_templates),
+  return {CompileFile(files.definition, path, allow_regex), std::move(chat_templates),
           std::move(files.bos_token), std::move(files.eos_token)};
 }
 
 std::shared_ptr<Encoding> FromTokenizerJson(const py::bytes& content, const std::string& name,
                                             bool allow_regex) {
   const auto view = py::cast<std::string_view>(content);
-  const py::gil_scoped_release release;
-  return std::make_shared<Encoding>(tokenize::load::LoadTokenizerJson(view, name), allow_regex);
+  const ReleaseGil release;
+  return CompileFile(tokenize::load::LoadTokenizerJson(view, name), name, allow_regex);
 }
 
 /// Why tiktoken can't be this encoding; nothing when it can.

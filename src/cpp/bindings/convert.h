@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bindings/release_gil.h"
 #include "common/ids.h"
 
 namespace ctx::bindings {
@@ -37,7 +38,7 @@ class ReleaseGilForLongWork {
 
  private:
   static constexpr std::size_t kThresholdBytes = 4096;
-  std::optional<py::gil_scoped_release> release_;
+  std::optional<ReleaseGil> release_;
 };
 
 /// list[int]. The int objects of ids below 2^18 are made once and shared.
