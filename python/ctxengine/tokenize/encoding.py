@@ -456,11 +456,15 @@ class Encoding:
         Raises
         ------
         ArgumentError
-            If the text ends in a word (or a run of blanks or symbols) of more than 1024 bytes: the
-            work is quadratic in its length.
+            If tiktoken can't be this encoding (it normalizes text, say), or if the text ends in a
+            word (or a run of blanks or symbols) of more than 1024 bytes: the work is quadratic in
+            its length.
         SpecialTokenError
             As `encode`.
         """
+        obstacle = self._native.obstacle_to_tiktoken
+        if obstacle is not None:
+            raise ArgumentError(f"encode_with_unstable is not for encoding {self.name}: {obstacle}")
         allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
         ids, num_unstable = self._native.encode_unstable(text, allowed, disallowed)
         stable = ids[: len(ids) - num_unstable]

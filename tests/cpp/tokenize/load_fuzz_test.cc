@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -10,6 +11,8 @@
 
 #include "doctest/doctest.h"
 #include "support/alloc_failure.h"
+#include "tokenize/decoder.h"
+#include "tokenize/encoding.h"
 #include "tokenize/load/check.h"
 #include "tokenize/load/load.h"
 #include "tokenize/tiny_files.h"
@@ -115,6 +118,24 @@ std::size_t NumMutations() {
   return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : 60'000;
 }
 
+/// An encoding made of it encodes and decodes any text, and is made of its own definition again.
+void CheckEncoding(const EncodingDefinition& definition) {
+  std::optional<Encoding> encoding;
+  try {
+    encoding.emplace(definition, /*allow_regex=*/false);
+  } catch (const LoadError&) {
+    return;  // a pattern without a scanner, say
+  }
+  const std::string text = "Hello  w\u00f6rld\n\u4e2d\u6587 <s>\t\u0001 end";
+  std::vector<TokenId> ids;
+  encoding->EncodeOrdinary(text, ids);
+  CHECK(encoding->CountOrdinary(text) == static_cast<std::int64_t>(ids.size()));
+  std::string decoded;
+  DecodeBytes(*encoding, ids, decoded);
+  if (definition.normalizer.empty()) CHECK(decoded == text);
+  CHECK(Encoding(encoding->Definition(), false).fingerprint() == encoding->fingerprint());
+}
+
 TEST_CASE("loaders: mutated files are refused or pass the self-check") {
   const std::vector<Format> formats = Formats();
   for (const Format& format : formats) {
@@ -126,8 +147,9 @@ TEST_CASE("loaders: mutated files are refused or pass the self-check") {
     for (std::size_t i = 0; i < NumMutations() / formats.size(); ++i) {
       const std::string file = mutator.Mutate(format.file);
       try {
-        load::CheckDefinition(format.load(file, format.name), "accepted");
-        ++num_accepted;
+        const EncodingDefinition definition = format.load(file, format.name);
+        load::CheckDefinition(definition, "accepted");
+        if (num_accepted++ % 16 == 0) CheckEncoding(definition);
       } catch (const LoadError& error) {
         const std::string_view what = error.what();
         const bool well_formed =
