@@ -1,0 +1,109 @@
+"""Time and memory over forty families of hostile text: linear in the text, whatever it holds.
+
+``pytest bench/bench_tokenize_hostile.py -p no:cacheprovider`` prints a table: for each family and
+call the speed at a million characters, the exponent of the time from 250,000 characters on, and
+the peak memory per byte of text above what stood before. Fails past `MAX_EXPONENT` and
+`MAX_BYTES`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import ctxengine
+import pytest
+from families import FAMILIES
+
+SMALL, LARGE = 250_000, 1_000_000
+MAX_EXPONENT = 1.10
+MIN_TRIES, MAX_TRIES = 3, 15  # a busy machine makes measurements too slow, never too fast
+# Of text: the ids themselves are up to four of the bytes.
+MAX_BYTES = {"encode": 16.0, "count": 1.0, "fits": 1.0, "append": 16.0}
+
+CALLS: dict[str, Callable[[ctxengine.Encoding, str], object]] = {
+    "encode": lambda encoding, text: encoding.encode_to_numpy(text, disallowed_special=()),
+    "count": lambda encoding, text: encoding.count(text),
+    "fits": lambda encoding, text: encoding.fits(text, len(text) * 4),
+    "append": lambda encoding, text: encoding.appender(text).count,
+}
+
+
+LIBC = ctypes.CDLL(None)
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+@pytest.fixture(scope="module")
+def table(request):
+    # glibc gives blocks past 32 MiB back to the system, which clears them anew for each call: a
+    # step in the time that says nothing of the algorithm.
+    assert LIBC.mallopt(M_MMAP_MAX, 0)
+    assert LIBC.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+    rows: list[str] = []
+    yield rows
+    header = f"{'family':33}" + "".join(f"{call:>8}: MB/s    exp   B/B" for call in CALLS)
+    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+        print("", header, *rows, sep="\n")
+
+
+def seconds(call: Callable[[], object], num_calls: int = 1) -> float:
+    """Return the processor time of so many calls: what other processes take does not count."""
+    begin = time.process_time()
+    for _ in range(num_calls):
+        call()
+    return time.process_time() - begin
+
+
+def exponent(call: Callable[[str], object], small: str, large: str) -> tuple[float, float]:
+    """Return the exponent of the time and the seconds that the larger text took, at best.
+
+    As many calls with the smaller text as the larger one is longer are one measurement, so that
+    both are equally likely to be disturbed.
+    """
+    ratio = LARGE // SMALL
+    of_small = of_large = math.inf
+    for num_tries in range(1, MAX_TRIES + 1):
+        of_small = min(of_small, seconds(lambda: call(small), ratio) / ratio)
+        of_large = min(of_large, seconds(lambda: call(large)))
+        found = math.log(of_large / of_small) / math.log(ratio)
+        if num_tries >= MIN_TRIES and found <= MAX_EXPONENT:
+            break
+    return found, of_large
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """Return how far the resident size rose above what it was before the call."""
+    LIBC.malloc_trim(0)  # else memory kept from before would hide what is taken
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+    before = _status("VmRSS")
+    call()
+    return max(0, _status("VmHWM") - before)
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("encoding_name", ["cl100k_base", "o200k_base"])
+def test_hostile(encoding_name, name, table):
+    encoding = ctxengine.get_encoding(encoding_name)
+    small, large = FAMILIES[name](SMALL), FAMILIES[name](LARGE)
+    size_bytes = len(large.encode())
+    cells, too_much = [], []
+    for call_name, call in CALLS.items():
+        call(encoding, large)  # the str keeps its UTF-8 from here on
+        growth, fastest = exponent(partial(call, encoding), small, large)
+        per_byte = peak_bytes(partial(call, encoding, large)) / size_bytes
+        cells.append(f"{size_bytes / fastest / 1e6:14.1f} {growth:6.2f} {per_byte:5.1f}")
+        if growth > MAX_EXPONENT:
+            too_much.append(f"{call_name}: exponent {growth:.2f}")
+        if per_byte > MAX_BYTES[call_name]:
+            too_much.append(f"{call_name}: {per_byte:.1f} bytes of memory for each of text")
+    table.append(f"{encoding_name[:5]} {name:27}" + "".join(cells))
+    assert not too_much, too_much
