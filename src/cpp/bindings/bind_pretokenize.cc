@@ -2,6 +2,7 @@
 // of a text and where it is cut.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -13,7 +14,9 @@
 #include "bindings/bindings.h"
 #include "bindings/pattern_names.h"
 #include "common/error.h"
+#include "common/str_cat.h"
 #include "tokenize/pretokenize/known_patterns.h"
+#include "tokenize/pretokenize/pre_tokenizer.h"
 #include "tokenize/pretokenize/scanner.h"
 #include "tokenize/unicode/normalizer.h"
 
@@ -56,6 +59,46 @@ py::list KnownSpellings() {
                                     spelling.in_hugging_face, regexes));
   }
   return spellings;
+}
+
+// Steps as (kind, pattern, behavior, invert, flavor), by the names below.
+constexpr std::array<std::string_view, 4> kKinds = {"regex", "literal", "digits", "punctuation"};
+constexpr std::array<std::string_view, 5> kBehaviors = {
+    "isolated", "removed", "merged_with_previous", "merged_with_next", "contiguous"};
+constexpr std::array<std::string_view, 2> kFlavors = {"tiktoken", "huggingface"};
+
+template <typename Enum, std::size_t size>
+Enum Named(const std::array<std::string_view, size>& names, const std::string& name) {
+  const auto* const found = std::ranges::find(names, name);
+  if (found == names.end()) throw ArgumentError(StrCat("pre-tokenizer step: ", name, "?"));
+  return static_cast<Enum>(found - names.begin());
+}
+
+tokenize::PreTokenizer PreTokenizerFrom(const py::sequence& steps, bool allow_regex) {
+  using Step = tokenize::PreTokenizerStep;
+  std::vector<Step> definition;
+  for (const py::handle item : steps) {
+    const auto [kind, pattern, behavior, invert, flavor] =
+        item.cast<std::tuple<std::string, std::string, std::string, bool, std::string>>();
+    definition.push_back({Named<Step::Kind>(kKinds, kind),
+                          Named<Step::Behavior>(kBehaviors, behavior), invert,
+                          Named<Step::Flavor>(kFlavors, flavor), pattern});
+  }
+  return tokenize::PreTokenizer(std::move(definition), allow_regex);
+}
+
+py::list PreTokenizeBySteps(const py::sequence& steps, const py::str& text, bool allow_regex) {
+  const tokenize::PreTokenizer pre_tokenizer = PreTokenizerFrom(steps, allow_regex);
+  py::list pieces;
+  pre_tokenizer.ForEach(Utf8Of(text), [&](std::string_view piece) {
+    pieces.append(py::str(piece.data(), piece.size()));
+    return true;
+  });
+  return pieces;
+}
+
+std::size_t FinalPrefixOfSteps(const py::sequence& steps, const py::str& text, bool allow_regex) {
+  return PreTokenizerFrom(steps, allow_regex).FinalPrefix(Utf8Of(text));
 }
 
 py::bytes CharClasses() {
@@ -147,6 +190,12 @@ void RegisterPretokenize(py::module_& module) {
              "How many bytes at the front of text no appended text can cut otherwise.");
   module.def("known_spellings", &KnownSpellings,
              "Published pre-tokenizers as (pattern, in tiktoken, in Hugging Face, regexes).");
+  module.def("pre_tokenize", &PreTokenizeBySteps, py::arg("steps"), py::arg("text"),
+             py::arg("allow_regex"), py::pos_only(),
+             "Pre-tokens of text by steps (kind, pattern, behavior, invert, flavor).");
+  module.def("final_prefix_of_steps", &FinalPrefixOfSteps, py::arg("steps"), py::arg("text"),
+             py::arg("allow_regex"), py::pos_only(),
+             "How many bytes at the front of text are cut whatever is appended.");
   module.def("char_classes", &CharClasses,
              "Class bits (tokenize/unicode/unicode_tables.h) of each code point from U+0000 on, "
              "two bytes each in native order.");

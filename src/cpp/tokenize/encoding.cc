@@ -230,11 +230,11 @@ Encoding::Encoding(std::string name, Pattern pattern, Vocabulary vocabulary,
   Finish();
 }
 
-Encoding::Encoding(const EncodingDefinition& definition, bool /*allow_regex*/)
+Encoding::Encoding(const EncodingDefinition& definition, bool allow_regex)
     : name_(definition.name),
       normalizer_steps_(definition.normalizer),
       normalizer_(normalizer_steps_),
-      pre_tokenizer_(definition.pre_tokenizer),
+      pre_tokenizer_(definition.pre_tokenizer, allow_regex),
       vocabulary_(Vocabulary::FromModel(CanonicalModel(definition.model))),
       user_defined_(UserDefined(definition.model)),
       special_tokens_(definition.special_tokens),

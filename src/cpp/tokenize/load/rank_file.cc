@@ -100,7 +100,9 @@ EncodingDefinition LoadRankFile(std::string_view bytes, const std::string& file_
   EncodingDefinition definition;
   definition.name = StemOf(file_name);
   const PublishedRankFile* const published = FindPublished(bytes);
-  PreTokenizerStep split;
+  PreTokenizerStep split;  // tiktoken takes the matches and drops what lies between
+  split.behavior = PreTokenizerStep::Behavior::kRemoved;
+  split.invert = true;
   if (published != nullptr) {
     definition.name = published->name;
     if (published->normalize_nfc) {
