@@ -541,6 +541,99 @@ class Encoding:
         except TypeError as error:
             raise _without_values(error, text=text) from None
 
+    def truncate(self, text: str, limit: int, *, side: Literal["right", "left"] = "right") -> str:
+        """Cut a text down to what has at most `limit` tokens by itself.
+
+        Parameters
+        ----------
+        text : str
+            Spellings of special tokens are text like any other.
+        limit : int
+            In tokens; "" is returned for 0 and less.
+        side : "right" or "left"
+            Where text is cut off: "right" keeps the longest beginning that fits, "left" the longest
+            end.
+
+        Returns
+        -------
+        str
+            Whole characters; `text` itself if it fits. ``count`` of it is at most `limit`, and that
+            of every longer part of that side is above it. (Not of every shorter one: a character
+            more can join tokens. So this is often longer than the first `limit` ids decoded.)
+
+        Raises
+        ------
+        ArgumentError
+            If `side` is neither.
+
+        Notes
+        -----
+        O(limit), however long the text is.
+
+        Examples
+        --------
+        >>> from ctxengine.tokenize import get_encoding
+        >>> encoding = get_encoding("o200k_base")
+        >>> encoding.truncate("The quick brown fox jumps", 3)
+        'The quick brown'
+        >>> encoding.truncate("The quick brown fox jumps", 2, side="left")
+        ' fox jumps'
+        """
+        if side not in ("right", "left"):
+            raise ArgumentError(f"side must be 'right' or 'left', got {side!r}")
+        limit = max(0, min(operator.index(limit), 2**63 - 1))
+        try:
+            return self._native.truncate(text, limit, side == "left")
+        except TypeError as error:
+            raise _without_values(error, text=text) from None
+
+    def split(self, text: str, max_tokens: int, *, overlap: int = 0) -> list[str]:
+        """Cut a text into chunks of at most `max_tokens` tokens each, for retrieval.
+
+        Parameters
+        ----------
+        text : str
+        max_tokens : int
+            ``count(chunk) <= max_tokens`` for each chunk by itself.
+        overlap : int
+            How many tokens, at most, the beginning of a chunk shares with the end of the one
+            before: the longest end of that with no more tokens. Nothing where no room would be left
+            for new text. Below `max_tokens`.
+
+        Returns
+        -------
+        list of str
+            Whole characters. Without an overlap ``"".join(chunks) == text``; with one, each chunk
+            begins inside the one before or where it ends. Chunks end between words (pre-tokens)
+            wherever a chunk holds a whole one. [] for "".
+
+        Raises
+        ------
+        ArgumentError
+            If `max_tokens` is below 1, the overlap is out of range, or a single character has more
+            than `max_tokens` tokens.
+
+        Notes
+        -----
+        Linear in the text.
+
+        Examples
+        --------
+        >>> from ctxengine.tokenize import get_encoding
+        >>> encoding = get_encoding("o200k_base")
+        >>> encoding.split("The quick brown fox jumps over the dog.", 4)
+        ['The quick brown fox', ' jumps over the dog', '.']
+        >>> encoding.split("The quick brown fox jumps over", 4, overlap=1)
+        ['The quick brown fox', ' fox jumps over']
+        """
+        largest = 2**63 - 1
+        max_tokens = max(-1, min(operator.index(max_tokens), largest))
+        overlap = max(-1, min(operator.index(overlap), largest))
+        try:
+            return self._native.split(text, max_tokens, overlap)
+        except TypeError as error:
+            raise _without_values(error, text=text) from None
+
     async def acount(self, text: str) -> int:
         """Count off the event loop, in the loop's default executor."""
         import asyncio

@@ -13,6 +13,7 @@ void RegisterSpecialTokens(pybind11::module_& module);
 void RegisterTokenize(pybind11::module_& module);
 void RegisterEncodeArrays(pybind11::module_& module);
 void RegisterAppender(pybind11::module_& module);
+void RegisterCuts(pybind11::module_& module);
 void RegisterDecodeStream(pybind11::module_& module);
 void RegisterChat(pybind11::module_& module);
 void RegisterBudget(pybind11::module_& module);

@@ -40,6 +40,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::RegisterTokenize(module);
   bindings::RegisterEncodeArrays(module);
   bindings::RegisterAppender(module);
+  bindings::RegisterCuts(module);
   bindings::RegisterDecodeStream(module);
   bindings::RegisterChat(module);
   bindings::RegisterBudget(module);

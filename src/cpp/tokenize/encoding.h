@@ -110,6 +110,8 @@ class Encoding {
   const std::string& name() const noexcept { return name_; }
   const Normalizer& normalizer() const noexcept { return normalizer_; }
   const PreTokenizer& pre_tokenizer() const noexcept { return pre_tokenizer_; }
+  /// Spellings that normalized text always has as tokens.
+  const SpecialTokens& user_defined() const noexcept { return user_defined_; }
   /// How many bytes the pre-tokens at the front of normalized text have that nothing that follows
   /// can change.
   std::size_t FinalPrefix(std::string_view normalized) const {

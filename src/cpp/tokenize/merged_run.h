@@ -1,0 +1,40 @@
+// The tokens of a long stretch of one pre-token, kept to count parts of it without merging them
+// from scratch (tokenize/cuts.h says why that is exact).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "tokenize/bpe/vocabulary.h"
+
+namespace ctx::tokenize {
+
+class MergedRun {
+ public:
+  /// Merges `text`, which must outlive this.
+  MergedRun(const Vocabulary& vocabulary, std::string_view text);
+
+  /// How many tokens the first `end` bytes merge to, or `head` and those from `begin` on. With
+  /// characters for
+  /// symbols both must be borders of characters. The cost of merging a few tokens, more where the
+  /// cut changes tokens far away.
+  std::int64_t CountTo(std::size_t end) const;
+  std::int64_t CountFrom(std::size_t begin, std::string_view head = {}) const;
+
+  /// Where the first `num_tokens` tokens end, or the last begin.
+  std::size_t EndOf(std::int64_t num_tokens) const noexcept;
+  std::size_t BeginOfLast(std::int64_t num_tokens) const noexcept;
+
+ private:
+  bool IsBorderOf(std::string_view text, std::size_t at) const noexcept;
+  bool Joins(std::string_view left, std::string_view right) const;
+  std::vector<std::size_t> Ends(std::string_view text) const;
+
+  const Vocabulary& vocabulary_;
+  std::string_view text_;
+  std::vector<std::size_t> ends_;  // ends_[i]: where the first i tokens end; ends_[0] is 0
+};
+
+}  // namespace ctx::tokenize

@@ -1,0 +1,85 @@
+#include "tokenize/cuts.h"
+
+#include <random>
+
+#include "common/error.h"
+#include "doctest/doctest.h"
+#include "support/alloc_failure.h"
+#include "tokenize/bpe/merge.h"
+#include "tokenize/merged_run.h"
+#include "tokenize/shipped.h"
+#include "tokenize/tiny_vocabulary.h"
+
+namespace ctx::tokenize {
+namespace {
+
+using testing::MakeVocabulary;
+using testing::RandomLetters;
+using testing::RandomRanks;
+using testing::Shipped;
+
+TEST_CASE("parts of a merged run count as merged from scratch") {
+  std::mt19937 random(1);
+  for (int round = 0; round < 200; ++round) {
+    const Vocabulary vocabulary = MakeVocabulary(RandomRanks(random, 40, 2, 7));
+    const std::string text = RandomLetters(random, 1 + random() % 150, 2);
+    const MergedRun run(vocabulary, text);
+    for (std::size_t at = 1; at < text.size(); ++at) {
+      REQUIRE(run.CountTo(at) == CountMerged(vocabulary, text.substr(0, at)));
+      REQUIRE(run.CountFrom(at) == CountMerged(vocabulary, text.substr(at)));
+    }
+    CHECK(run.CountTo(0) == 0);
+    CHECK(run.CountFrom(text.size()) == 0);
+    CHECK(run.EndOf(run.CountTo(text.size())) == text.size());
+    CHECK(run.BeginOfLast(run.CountTo(text.size())) == 0);
+  }
+}
+
+TEST_CASE("the longest prefix and suffix, every length tried") {
+  const Encoding& encoding = Shipped("cl100k_base");
+  // Counts go down where a longer text joins tokens: "I'l" has more than "I'll".
+  for (const std::string text :
+       {"I'll go   there\n\n now 123456 !!!", "aaaaaaaaaaaaaaaaaaaaaaaa"}) {
+    for (std::int64_t limit = 0; limit < 20; ++limit) {
+      std::size_t prefix = 0;
+      std::size_t suffix = text.size();
+      for (std::size_t at = 1; at <= text.size(); ++at) {
+        if (encoding.CountOrdinary(text.substr(0, at)) <= limit) prefix = at;
+        const std::size_t begin = text.size() - at;
+        if (encoding.CountOrdinary(text.substr(begin)) <= limit) suffix = begin;
+      }
+      CHECK(LongestPrefix(encoding, text, limit) == prefix);
+      CHECK(LongestSuffix(encoding, text, limit) == suffix);
+    }
+  }
+}
+
+TEST_CASE("parts of a split cover the text") {
+  const Encoding& encoding = Shipped("cl100k_base");
+  const std::string text = "one two three four five six seven";
+  const std::vector<TextSpan> spans = Split(encoding, text, 4, 2);
+  REQUIRE(spans.size() == 3);
+  CHECK(text.substr(spans[0].begin, spans[0].end - spans[0].begin) == "one two three four");
+  CHECK(text.substr(spans[1].begin, spans[1].end - spans[1].begin) == " three four five six");
+  CHECK(text.substr(spans[2].begin, spans[2].end - spans[2].begin) == " five six seven");
+  CHECK(Split(encoding, "", 4, 0).empty());
+  CHECK_THROWS_AS(Split(encoding, text, 0, 0), ArgumentError);
+  CHECK_THROWS_AS(Split(encoding, text, 4, 4), ArgumentError);
+  CHECK_THROWS_WITH_AS(Split(Shipped("gpt2"), "a \xF0\x9F\xA6\x9C", 1, 0),
+                       "the character at byte 2 has more than 1 tokens", ArgumentError);
+}
+
+TEST_CASE("cutting survives failing allocations") {
+  const Encoding& encoding = Shipped("cl100k_base");
+  const std::string text(600, 'a');
+  const auto failures = ctx::testing::FailEveryAllocation(
+      [&] {
+        LongestPrefix(encoding, text, 70);
+        LongestSuffix(encoding, text, 70);
+      },
+      [] {});
+  CHECK(failures > 0);
+}
+
+}  // namespace
+}  // namespace ctx::tokenize
