@@ -12,6 +12,7 @@ from importlib import import_module
 
 import ctxengine
 import pytest
+import tokenizers
 from ctxengine import tokenize
 from tokenize_support import SINGLE_BYTES, tiny
 
@@ -174,3 +175,30 @@ def test_a_loaded_encoding_travels_by_value(tmp_path):
         assert twin.model_facts == ({}, None, None)
     assert encoding == tiny(ranks, {"<x>": 258})
     assert encoding != tiny(ranks, {"<y>": 258})
+
+
+def test_an_encoding_out_of_a_hugging_face_tokenizer():
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    vocab = {character: i for i, character in enumerate(sorted(alphabet))}
+    vocab |= {"ab": 256, "abc": 257}
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocab=vocab, merges=[("a", "b"), ("ab", "c")])
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<end>"])
+    encoding = ctxengine.Encoding.from_hf(tokenizer)
+    for text in ("abcab cab<end>ab", "it's 12", "é中  \n"):
+        expected = tokenizer.encode(text, add_special_tokens=False).ids
+        assert encoding.encode(text, allowed_special="all") == expected
+        assert encoding.decode(expected) == text
+    with pytest.raises(ctxengine.ArgumentError, match="not dict"):
+        ctxengine.Encoding.from_hf({})
+    tokenizer.normalizer = tokenizers.normalizers.StripAccents()
+    with pytest.raises(ctxengine.LoadError, match=r"tokenizer.json.*normalizer.*StripAccents"):
+        ctxengine.Encoding.from_hf(tokenizer)
+
+
+def test_what_tiktoken_cannot_be():
+    with pytest.raises(ctxengine.ArgumentError, match="qwen3: it normalizes text"):
+        ctxengine.get_encoding("qwen3").as_tiktoken()

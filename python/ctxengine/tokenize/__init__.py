@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from ctxengine.tokenize.appender import Appender
 from ctxengine.tokenize.encoding import Encoding, ModelFacts
-from ctxengine.tokenize.load import load
+from ctxengine.tokenize.files import load
 from ctxengine.tokenize.models import encoding_for_model, encoding_name_for_model
 from ctxengine.tokenize.ragged import Ragged
 from ctxengine.tokenize.registry import get_encoding, list_encoding_names

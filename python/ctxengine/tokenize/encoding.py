@@ -141,10 +141,54 @@ class Encoding:
             special_tokens=encoding._special_tokens,
         )
 
+    @classmethod
+    def from_hf(cls, tokenizer: Any, *, allow_regex: bool = False) -> Encoding:
+        """Make the same encoding out of a Hugging Face tokenizer.
+
+        Parameters
+        ----------
+        tokenizer : tokenizers.Tokenizer or a fast tokenizer of transformers
+            Read through its ``to_str()``, the text of a ``tokenizer.json``.
+        allow_regex : bool
+            As for `load`.
+
+        Returns
+        -------
+        Encoding
+            ``encode_ordinary`` gives the ids of ``encode(text, add_special_tokens=False)`` for
+            texts without special tokens; with them, ``encode(text, allowed_special="all")`` does.
+
+        Raises
+        ------
+        ArgumentError
+            If `tokenizer` is neither of these: a slow tokenizer has no ``tokenizer.json``.
+        LoadError
+            If it has a part that is not supported; the message names the field.
+        """
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if not callable(getattr(backend, "to_str", None)):
+            raise ArgumentError(
+                "tokenizer must be a tokenizers.Tokenizer or a fast tokenizer of transformers, "
+                f"not {type(tokenizer).__name__}"
+            )
+        name = str(getattr(tokenizer, "name_or_path", "") or "tokenizer.json")
+        content = backend.to_str().encode("utf-8")
+        return cls._wrap(_core.Encoding.from_tokenizer_json(content, name, allow_regex))
+
     def as_tiktoken(self) -> Any:
-        """Make the same encoding as a ``tiktoken.Encoding`` (tiktoken must be installed)."""
+        """Make the same encoding as a ``tiktoken.Encoding`` (tiktoken must be installed).
+
+        Raises
+        ------
+        ArgumentError
+            If tiktoken can't be this encoding: it has no normalizer, merges bytes only, and knows
+            one pattern.
+        """
         import tiktoken
 
+        obstacle = self._native.obstacle_to_tiktoken
+        if obstacle is not None or self._pat_str is None:
+            raise ArgumentError(f"tiktoken can't be encoding {self.name}: {obstacle}")
         return tiktoken.Encoding(
             self.name,
             pat_str=self._pat_str,
