@@ -58,7 +58,7 @@ _NO_FACTS = ModelFacts({}, None, None)
 
 
 class Encoding:
-    """A byte-level BPE encoding.
+    """A BPE encoding: special tokens, normalizer, pre-tokenizer and vocabulary.
 
     Use `get_encoding` for the shipped ones. The constructor takes tables of your own, as tiktoken's
     does.
@@ -526,12 +526,16 @@ class Encoding:
             allowed = self._special_spellings
             allowed_matcher = self._all_special
         else:
-            allowed = allowed_special
-            allowed_matcher = self._selected(frozenset(allowed)) if allowed else _NO_SPECIAL_TOKENS
+            if isinstance(allowed_special, str):
+                raise ArgumentError('allowed_special must be "all" or a set of spellings')
+            allowed = frozenset(allowed_special)
+            allowed_matcher = self._selected(allowed) if allowed else _NO_SPECIAL_TOKENS
         if disallowed_special == "all":
             if not allowed:
                 return allowed_matcher, self._all_special
             disallowed_special = self._special_spellings - allowed
+        elif isinstance(disallowed_special, str):
+            raise ArgumentError('disallowed_special must be "all" or a set of spellings')
         if not disallowed_special:
             return allowed_matcher, _NO_SPECIAL_TOKENS
         return allowed_matcher, _matcher(frozenset(disallowed_special))
@@ -819,11 +823,15 @@ class Encoding:
             If an id is not in the vocabulary.
         """
         pieces = self._native.decode_tokens(tokens)
-        text = b"".join(pieces).decode()
+        data = self._native.decode_bytes(tokens)
+        if len(data) < sum(map(len, pieces)):  # the text loses a space that it begins with
+            first = next(i for i, piece in enumerate(pieces) if piece)
+            pieces[first] = pieces[first][1:]
+        text = data.decode()
         offsets = []
         num_begun = 0  # characters whose first byte has been passed
         for piece in pieces:
-            begins_inside = piece[0] & 0xC0 == 0x80
+            begins_inside = bool(piece) and piece[0] & 0xC0 == 0x80
             offsets.append(max(0, num_begun - begins_inside))
             num_begun += sum(byte & 0xC0 != 0x80 for byte in piece)
         return text, offsets
@@ -840,7 +848,7 @@ class Encoding:
         UnknownTokenError
             If the id is not in the vocabulary (a KeyError too).
         """
-        return self._native.decode_bytes((token,))
+        return self._native.decode_tokens((token,))[0]
 
     def token_byte_values(self) -> list[bytes]:
         """Return the bytes of every ordinary token, sorted."""

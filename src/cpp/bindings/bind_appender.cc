@@ -15,18 +15,22 @@ namespace {
 using tokenize::Appender;
 using tokenize::Encoding;
 
-void Append(Appender& appender, const py::str& text, bool trusted) {
+// All calls wait for the appender's mutex without the GIL: who appends holds it for long.
+
+std::int64_t Append(Appender& appender, const py::str& text, bool trusted) {
   const Utf8Text utf8(text);
-  // Whoever waits for the appender's mutex with the GIL would wait for ever if its holder wanted
-  // it.
   const ReleaseGil release;
-  appender.Append(utf8.view(), trusted);
+  return appender.Append(utf8.view(), trusted);
 }
 
 /// A read-only view that keeps the ids alive, as they are now.
 py::array_t<TokenId> Ids(const Appender& appender) {
   using Shared = std::shared_ptr<const std::vector<TokenId>>;
-  auto ids = std::make_unique<Shared>(appender.ids());
+  auto ids = std::make_unique<Shared>();
+  {
+    const ReleaseGil release;
+    *ids = appender.ids();
+  }
   const TokenId* const data = (*ids)->data();
   const auto size = static_cast<py::ssize_t>((*ids)->size());
   const py::capsule owner(ids.get(), [](void* kept) { delete static_cast<Shared*>(kept); });
@@ -34,6 +38,21 @@ py::array_t<TokenId> Ids(const Appender& appender) {
   py::array_t<TokenId> view(size, data, owner);
   view.attr("setflags")(py::arg("write") = false);
   return view;
+}
+
+std::unique_ptr<Appender> Copy(const Appender& appender) {
+  const ReleaseGil release;
+  return std::make_unique<Appender>(appender);
+}
+
+std::int64_t Count(const Appender& appender) {
+  const ReleaseGil release;
+  return appender.count();
+}
+
+std::size_t ChangedFrom(const Appender& appender) {
+  const ReleaseGil release;
+  return appender.changed_from();
 }
 
 }  // namespace
@@ -45,9 +64,9 @@ void RegisterAppender(py::module_& module) {
            }),
            py::arg("encoding"), py::pos_only())
       .def("append", &Append, py::arg("text"), py::arg("trusted"), py::pos_only())
-      .def("copy", [](const Appender& appender) { return std::make_unique<Appender>(appender); })
-      .def_property_readonly("count", &Appender::count)
-      .def_property_readonly("changed_from", &Appender::changed_from)
+      .def("copy", &Copy)
+      .def_property_readonly("count", &Count)
+      .def_property_readonly("changed_from", &ChangedFrom)
       .def_property_readonly("ids", &Ids);
 }
 

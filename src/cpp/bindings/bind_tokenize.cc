@@ -156,7 +156,11 @@ std::pair<std::vector<TokenId>, std::vector<TokenId>> AddedIds(const Encoding& e
 
 std::shared_ptr<Encoding> FromDefinition(const py::tuple& fields) {
   // What was an encoding once may have its patterns again.
-  return std::make_shared<Encoding>(DefinitionFrom(fields), /*allow_regex=*/true);
+  try {
+    return std::make_shared<Encoding>(DefinitionFrom(fields), /*allow_regex=*/true);
+  } catch (const py::cast_error&) {
+    throw LoadError("this is no pickled encoding");
+  }
 }
 
 py::dict RanksOf(const Encoding& encoding) {
@@ -277,10 +281,11 @@ std::int64_t Count(const Encoding& encoding, Str<"text"> text) {
 bool Fits(const Encoding& encoding, Str<"text"> text, Int<"limit"> limit_argument) {
   const std::int64_t limit = limit_argument.value;
   // Before asking for UTF-8, which is O(text): a character has at least one byte, two surrogates
-  // that make up one character included, so this is the core's own first test.
+  // that make up one character included.
   const auto num_chars = static_cast<std::uint64_t>(PyUnicode_GET_LENGTH(text.object.ptr()));
-  const auto max_bytes = static_cast<std::uint64_t>(encoding.vocabulary().max_token_bytes());
-  if (limit < 0 || num_chars / max_bytes > static_cast<std::uint64_t>(limit)) return false;
+  const auto max_bytes = encoding.max_text_bytes_of_token();
+  if (limit < 0) return false;
+  if (max_bytes && num_chars / *max_bytes > static_cast<std::uint64_t>(limit)) return false;
   const Utf8Text utf8(text.object);
   const ReleaseGilForLongWork release(utf8.view().size());
   return encoding.FitsOrdinary(utf8.view(), limit);

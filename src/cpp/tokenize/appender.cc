@@ -31,7 +31,7 @@ Appender::Appender(const Appender& other) : encoding_(other.encoding_) {
   changed_from_ = other.changed_from_;
 }
 
-void Appender::Append(std::string_view utf8, bool trusted) {
+std::int64_t Appender::Append(std::string_view utf8, bool trusted) {
   const std::lock_guard lock(mutex_);
   if (ids_.use_count() > 1) {  // somebody looks at them, or a copy shares them
     auto own = std::make_shared<std::vector<TokenId>>();
@@ -57,6 +57,7 @@ void Appender::Append(std::string_view utf8, bool trusted) {
       std::mismatch(before.begin(), before.begin() + static_cast<std::ptrdiff_t>(num_common),
                     ids.begin() + static_cast<std::ptrdiff_t>(num_final));
   changed_from_ = num_final + static_cast<std::size_t>(changed.first - before.begin());
+  return static_cast<std::int64_t>(ids.size());
 }
 
 void Appender::AppendSections(std::string_view utf8, bool trusted, Open& open,

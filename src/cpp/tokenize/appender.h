@@ -31,8 +31,8 @@ class Appender {
   /// where the open part is the last pre-token and what hangs on it. A pre-token of many kilobytes
   /// (an encoding without a pre-tokenizer has but one) is not merged again, only its end. Where a
   /// normalizer promises nothing (Normalizer::StablePrefix), all since the last special token is
-  /// open. When memory runs out (std::bad_alloc), nothing has changed.
-  void Append(std::string_view utf8, bool trusted);
+  /// open. When memory runs out (std::bad_alloc), nothing has changed. Returns count().
+  std::int64_t Append(std::string_view utf8, bool trusted);
 
   std::int64_t count() const;
   /// Index of the first id that the last Append changed or added.

@@ -195,6 +195,7 @@ void Add(Fingerprint& fingerprint, const PreTokenizerStep& step) {
 /// is no bound.
 std::optional<std::size_t> MaxShrinkage(std::span<const NormalizerStep> steps) {
   using Kind = NormalizerStep::Kind;
+  constexpr std::size_t kUseless = std::size_t{1} << 32;
   std::size_t shrinkage = 1;
   for (const NormalizerStep& step : steps) {
     if (step.kind == Kind::kReplace) {
@@ -207,6 +208,7 @@ std::optional<std::size_t> MaxShrinkage(std::span<const NormalizerStep> steps) {
     } else if (step.kind == Kind::kLowercase) {
       shrinkage *= 4;
     }
+    if (shrinkage >= kUseless) return std::nullopt;
   }
   return shrinkage;
 }
@@ -274,7 +276,7 @@ void Encoding::Finish() {
   if (decoder_.metaspace) MakeTokenTexts();
   const auto shrinkage = MaxShrinkage(normalizer_steps_);
   if (shrinkage && !pre_tokenizer_.removes_text()) {
-    std::size_t max_bytes = vocabulary_.max_token_bytes();
+    std::size_t max_bytes = std::max<std::size_t>(1, vocabulary_.max_token_bytes());
     for (const auto& token : user_defined_.tokens()) {
       max_bytes = std::max(max_bytes, token.spelling.size());
     }
@@ -326,9 +328,10 @@ std::string Encoding::MakeFingerprint() const {
     add_rank(rank);
     if (vocabulary_.has_equals()) fingerprint.Number(vocabulary_.PriorityOf(rank));
   }
-  fingerprint.Number(~std::uint64_t{0});
+  // What is found in text and what is only decoded must not be taken for each other.
   for (auto rank = static_cast<Rank>(vocabulary_.num_merged()); rank < vocabulary_.num_ranks();
        ++rank) {
+    fingerprint.Number(rank < vocabulary_.num_findable());
     add_rank(rank);
   }
   for (const auto& token : user_defined_.tokens()) {
@@ -338,7 +341,12 @@ std::string Encoding::MakeFingerprint() const {
   for (const auto& token : by_id_) {
     fingerprint.Number(token.id);
     fingerprint.Bytes(token.spelling);
-    fingerprint.Number(token.single_word | token.lstrip << 1 | token.rstrip << 2);
+    fingerprint.Number(token.single_word | token.lstrip << 1 | token.rstrip << 2 |
+                       token.special << 3);
+  }
+  for (const auto* const ids : {&post_processor_.before, &post_processor_.after}) {
+    fingerprint.Number(ids->size());
+    for (const TokenId id : *ids) fingerprint.Number(id);
   }
   return fingerprint.Hex();
 }
@@ -382,11 +390,12 @@ void Encoding::ForNormalized(std::string_view text, std::size_t limit, Sink& sin
   SpecialTokenMatches matches(user_defined_, text, {&all, 1});
   std::size_t done = 0;
   for (auto match = matches.Next(); match && !sink.Full(); match = matches.Next()) {
+    if (done >= limit) return;
     ForPreTokens(text.substr(done, match->begin - done), text.size(), sink);
     sink.Special(match->id);
     done = match->end;
   }
-  if (!sink.Full()) ForPreTokens(text.substr(done), text.size(), sink);
+  if (!sink.Full() && done < limit) ForPreTokens(text.substr(done), text.size(), sink);
 }
 
 /// The inner loop: cut off a pre-token, look it up as a whole, merge it when that fails.
@@ -475,8 +484,25 @@ bool Encoding::FitsOrdinary(std::string_view utf8, std::int64_t limit) const {
   return !sink.Full();
 }
 
+std::size_t Encoding::FinalPrefix(std::string_view normalized) const {
+  if (user_defined_.empty()) return pre_tokenizer_.FinalPrefix(normalized);
+  // A user-defined symbol is final when no longer one can begin where it does.
+  std::size_t max_bytes = 0;
+  for (const auto& token : user_defined_.tokens()) {
+    max_bytes = std::max(max_bytes, token.spelling.size());
+  }
+  const TextRange all{0, normalized.size()};
+  SpecialTokenMatches matches(user_defined_, normalized, {&all, 1});
+  std::size_t final_end = 0;
+  while (const auto match = matches.Next()) {
+    if (match->begin + max_bytes > normalized.size()) break;
+    final_end = match->end;
+  }
+  return final_end;
+}
+
 bool Encoding::IsOnePreToken(std::string_view normalized) const {
-  if (!user_defined_.empty()) return false;
+  if (user_defined_.Find(normalized)) return false;
   bool is_one = false;
   pre_tokenizer_.ForEach(normalized, [&](std::string_view pre_token) {
     is_one = pre_token.size() == normalized.size();
@@ -550,6 +576,10 @@ void Encoding::EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) co
 
 void Encoding::EncodePreToken(std::string_view bytes, std::vector<TokenId>& ids) const {
   if (bytes.empty()) return;
+  if (vocabulary_.symbols() == Vocabulary::Symbols::kCharacters &&
+      ValidUtf8Prefix(bytes) != bytes.size()) {
+    return EncodeBytes(bytes, ids);
+  }
   Rollback rollback(ids);
   AppendIds sink(vocabulary_, ids);
   const Rank rank = vocabulary_.Find(bytes);

@@ -73,7 +73,8 @@ class Encoding {
   void EncodeSegments(std::span<const Segment> segments, std::vector<TokenId>& ids) const;
   std::int64_t CountSegments(std::span<const Segment> segments) const;
 
-  /// Text that has passed the normalizer: those of its pre-tokens that begin before byte `limit`.
+  /// Text that has passed the normalizer: those of its pre-tokens that begin before byte `limit`,
+  /// the end of one of them.
   void EncodeNormalized(std::string_view utf8, std::size_t limit, std::vector<TokenId>& ids) const;
 
   /// Any bytes, UTF-8 or not; decoding the ids gives the bytes back where the normalizer does.
@@ -114,9 +115,7 @@ class Encoding {
   const SpecialTokens& user_defined() const noexcept { return user_defined_; }
   /// How many bytes the pre-tokens at the front of normalized text have that nothing that follows
   /// can change.
-  std::size_t FinalPrefix(std::string_view normalized) const {
-    return user_defined_.empty() ? pre_tokenizer_.FinalPrefix(normalized) : 0;
-  }
+  std::size_t FinalPrefix(std::string_view normalized) const;
   /// Whether normalized text is merged as a whole.
   bool IsOnePreToken(std::string_view normalized) const;
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }

@@ -19,11 +19,13 @@
 #include "tokenize/bpe/canonical_model.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <numeric>
 #include <optional>
 #include <queue>
+#include <random>
 #include <string_view>
 #include <tuple>
 #include <utility>
@@ -68,13 +70,23 @@ class PairTable {
     return std::uint64_t{left} << 32 | right;
   }
   std::size_t IndexOf(std::uint64_t key) const noexcept {
-    std::size_t at = key * 0x9E3779B97F4A7C15 >> shift_;
+    // Keyed, so that no file can be written to make the look-ups slow.
+    const auto product = static_cast<unsigned __int128>(key ^ keys_[0]) * keys_[1];
+    std::size_t at =
+        (static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64)) >> shift_;
     while (slots_[at].place != kNoToken && slots_[at].key != key) at = (at + 1) % slots_.size();
     return at;
   }
 
+  static std::array<std::uint64_t, 2> RandomKeys() {
+    std::random_device random;
+    const auto word = [&] { return std::uint64_t{random()} << 32 | random(); };
+    return {word(), word() | 1};
+  }
+
   std::vector<Slot> slots_;
   int shift_;
+  std::array<std::uint64_t, 2> keys_ = RandomKeys();
 };
 
 struct PairMerge {

@@ -250,6 +250,10 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
                            has_fallback ? 256 : 0));
   }
 
+  if (num_ids > 4 * (num_tokens + model.byte_ids.size()) + (std::size_t{1} << 16)) {
+    throw LoadError(StrCat("ids reach ", num_ids - 1, " though there are only ", num_tokens,
+                           " tokens: too many holes"));
+  }
   if (!model.ranks.empty()) {
     if (!has_fallback) throw LoadError("tokens of equal rank need characters for symbols");
     if (model.ranks.size() != model.tokens.size()) throw LoadError("a token is without a rank");
