@@ -114,3 +114,13 @@ def test_random_text(both, alphabet):
 )
 def test_hostile_text(both, text):
     assert_equal(*both, text)
+
+
+def test_counts_that_fit(both):
+    encoding, reference = both
+    generator = random.Random(3)
+    for _ in range(100):
+        text = "".join(generator.choices([*ALPHABETS["words"], *ALPHABETS["compatibility"]], k=30))
+        count = len(reference(text))
+        assert encoding.fits(text, count)
+        assert not encoding.fits(text, count - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import doctest
+import json
 import pickle
 import pkgutil
 import threading
@@ -202,3 +203,91 @@ def test_an_encoding_out_of_a_hugging_face_tokenizer():
 def test_what_tiktoken_cannot_be():
     with pytest.raises(ctxengine.ArgumentError, match="qwen3: it normalizes text"):
         ctxengine.get_encoding("qwen3").as_tiktoken()
+
+
+def tokenizer_json(*, ignore_merges=False, normalizers=(), special=True):
+    """A byte-level tokenizer.json with a token that no merge gives."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocab = {character: i for i, character in enumerate(alphabet)} | {"ab": 256, "abc": 257}
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [
+                {
+                    "id": 258,
+                    "content": "<x>",
+                    "single_word": False,
+                    "lstrip": False,
+                    "rstrip": False,
+                    "normalized": False,
+                    "special": special,
+                }
+            ],
+            "normalizer": {"type": "Sequence", "normalizers": list(normalizers)},
+            "pre_tokenizer": {
+                "type": "ByteLevel",
+                "add_prefix_space": False,
+                "trim_offsets": True,
+                "use_regex": False,
+            },
+            "post_processor": None,
+            "decoder": {"type": "ByteLevel"},
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "ignore_merges": ignore_merges,
+                "vocab": vocab,
+                "merges": [["a", "b"]],
+            },
+        }
+    )
+
+
+def loaded(**options):
+    reference = tokenizers.Tokenizer.from_str(tokenizer_json(**options))
+    return ctxengine.Encoding.from_hf(reference), reference
+
+
+def test_encodings_that_differ_are_not_equal():
+    variants = [
+        loaded()[0],
+        loaded(ignore_merges=True)[0],
+        loaded(special=False)[0],
+        loaded(normalizers=[{"type": "NFC"}])[0],
+    ]
+    assert variants[0].encode("abc") != variants[1].encode("abc")
+    assert len(set(variants)) == len(variants)
+    assert loaded()[0] == variants[0]
+
+
+@pytest.mark.parametrize(
+    ("normalizers", "text"),
+    [
+        ([{"type": "NFC"}] * 16, "h"),
+        ([{"type": "Lowercase"}] * 40, "ABC"),
+        ([{"type": "Replace", "pattern": {"String": "xyzxyzxyz"}, "content": "q"}], "xyz" * 15),
+        ([{"type": "Replace", "pattern": {"String": "z"}, "content": ""}], "z" * 100),
+    ],
+)
+def test_what_fits_after_a_normalizer_that_shortens(normalizers, text):
+    encoding, reference = loaded(normalizers=normalizers)
+    count = len(reference.encode(text, add_special_tokens=False).ids)
+    assert encoding.count(text) == count
+    assert encoding.fits(text, count)
+    assert not encoding.fits(text, count - 1)
+
+
+def test_modes_are_sets_or_all():
+    encoding = ctxengine.get_encoding("gpt2")
+    with pytest.raises(ctxengine.ArgumentError, match="allowed_special"):
+        encoding.encode("x", allowed_special="<|endoftext|>")
+    with pytest.raises(ctxengine.ArgumentError, match="disallowed_special"):
+        encoding.encode("x", disallowed_special="<|endoftext|>")
+    assert encoding.encode("<|endoftext|>", allowed_special=["<|endoftext|>"]) == [50256]

@@ -58,9 +58,9 @@ class Appender:
         Notes
         -----
         O(len(text) + open part): the open part is the last pre-token and what its end hangs on, a
-        word or two in ordinary text. Of an encoding without a pre-tokenizer (SentencePiece) all text
-        since the last special token is one pre-token: it is copied and searched, but only its end is
-        merged again. Where a normalizer replaces strings of several characters, all of it is
+        word or two in ordinary text. Of an encoding without a pre-tokenizer (SentencePiece) all
+        text since the last special token is one pre-token: it is copied and searched, but only its
+        end is merged again. Where a normalizer replaces strings of several characters, all of it is
         encoded again.
         """
         if not isinstance(text, str):

@@ -165,13 +165,8 @@ DecoderDefinition ReadDecoder(const JsonValue& decoder, bool byte_level) {
     decoder.RequireKnownKeys({"type", "add_prefix_space", "trim_offsets", "use_regex"});
     return {};
   }
-  if (type.String() == "Metaspace") {
-    const MetaspaceParts metaspace = ReadMetaspace(decoder);
-    if (metaspace.replacement != "\u2581") decoder.At("replacement").Fail("must be \"\u2581\"");
-    return {
-        .metaspace = true,
-        .strip_leading_space = metaspace.prepend_scheme != MetaspaceParts::PrependScheme::kNever};
-  }
+  // Not "Metaspace" either: it writes byte tokens as text, "<0x0A>", and drops every space of the
+  // first token.
   if (type.String() != "Sequence") FailUnsupported(decoder);
   decoder.RequireKnownKeys({"type", "decoders"});
   return ReadSteps(decoder.At("decoders"));
