@@ -233,7 +233,12 @@ def tokenizer_json(*, ignore_merges=False, normalizers=(), special=True):
                 "use_regex": False,
             },
             "post_processor": None,
-            "decoder": {"type": "ByteLevel"},
+            "decoder": {
+                "type": "ByteLevel",
+                "add_prefix_space": True,
+                "trim_offsets": True,
+                "use_regex": True,
+            },
             "model": {
                 "type": "BPE",
                 "dropout": None,

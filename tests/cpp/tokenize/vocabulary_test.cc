@@ -142,7 +142,9 @@ TEST_CASE("ranks: what cannot be a vocabulary is refused") {
     return std::string("no error");
   };
   CHECK(complaint("ab", 256) == "no error");
-  CHECK(complaint("ab", Vocabulary::kMaxTokens - 1) == "no error");
+  CHECK(complaint("ab", 50'000) == "no error");
+  CHECK(complaint("ab", Vocabulary::kMaxTokens - 1) ==
+        "ids reach 16777215 though there are only 257 tokens: too many holes");
   CHECK(complaint("ab", Vocabulary::kMaxTokens) ==
         "token id 16777216 is too large, the limit is 16777215");
   CHECK(complaint("ab", 97) == "token id 97 is given twice");
