@@ -279,7 +279,7 @@ CHANGES: dict[str, tuple[Callable[[dict], object], str]] = {
             {"type": "Split", "pattern": {"Regex": "(a*)*b"}, "behavior": "Isolated", "invert": False},
             {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
         ]}),
-        "no scanner for the pattern (a*)*b",
+        "allow_regex",
     ),
     "another decoder": (put("decoder", {"type": "CTC"}), "decoder"),
     "another post-processor": (put("post_processor", {"type": "Magic"}), "post_processor"),

@@ -120,7 +120,7 @@ def test_tables_that_cannot_be(ranks, special_tokens, message):
 
 
 def test_arguments_that_cannot_be():
-    with pytest.raises(ctxengine.LoadError, match=r"no scanner knows .*regex=True"):
+    with pytest.raises(ctxengine.LoadError, match=r"no scanner knows .*allow_regex=True"):
         ctxengine.Encoding("x", pat_str=r"\w+", mergeable_ranks=SINGLE_BYTES, special_tokens={})
     with pytest.raises(ctxengine.LoadError, match="explicit_n_vocab is 999"):
         tiny(SINGLE_BYTES, explicit_n_vocab=999)

@@ -57,7 +57,7 @@ PreTokenizer::PreTokenizer(std::vector<PreTokenizerStep> steps, bool allow_regex
     if (step.kind == PreTokenizerStep::Kind::kRegex && !allow_regex) {
       throw LoadError(StrCat("no scanner knows the regular expression ",
                              QuotedPattern(step.pattern),
-                             "; pass regex=True to run it with PCRE2"));
+                             "; pass allow_regex=True to run it with PCRE2"));
     }
     compiled->splits.emplace_back(step);
   }
