@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 import shlex
 import subprocess
@@ -10,29 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from doctest_support import assert_sessions_run, blocks
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
 def test_python_sessions() -> None:
-    source = "\n".join(blocks("pycon"))
-    assert source.count(">>>") >= 10
-    test = doctest.DocTestParser().get_doctest(source, {}, "README.md", "README.md", 0)
-    runner = doctest.DocTestRunner(
-        optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS, verbose=False
-    )
-    report: list[str] = []
-    runner.run(test, out=report.append)
-    assert runner.summarize(verbose=False).failed == 0, "".join(report)
+    assert README.count(">>>") >= 10
+    assert_sessions_run(README, "README.md")
 
 
 CONSOLE = [
     (command, expected)
-    for block in blocks("console")
+    for block in blocks(README, "console")
     for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
     if "ctxengine" in command and expected
 ]
