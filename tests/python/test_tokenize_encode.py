@@ -10,6 +10,7 @@ import time
 import ctxengine
 import numpy as np
 import pytest
+import tokenizers
 from ctxengine.reference import bpe
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,13 +25,19 @@ def test_round_trip(text):
     for name in ("gpt2", "cl100k_base", "o200k_base", "qwen2"):
         encoding = ctxengine.get_encoding(name)
         ids = encoding.encode_ordinary(text)
-        assert encoding.decode(ids) == repaired(text)
+        # Qwen's ids are those of the text in NFC.
+        expected = (
+            tokenizers.normalizers.NFC().normalize_str(repaired(text))
+            if name == "qwen2"
+            else repaired(text)
+        )
+        assert encoding.decode(ids) == expected
         assert encoding.count(text) == len(ids)
 
 
 @given(st.binary(max_size=60))
 def test_bytes_round_trip(data):
-    for name in ("gpt2", "cl100k_base", "o200k_base", "qwen2"):
+    for name in ("gpt2", "cl100k_base", "o200k_base"):  # Qwen normalizes
         encoding = ctxengine.get_encoding(name)
         assert encoding.decode_bytes(encoding.encode_bytes(data)) == data
 
