@@ -33,6 +33,7 @@ VARIABLES = {
     tokenize.Appender: "chat",
     tokenize.Ragged: "ragged",
     tokenize.ModelFacts: "model_facts",
+    tokenize.Offsets: "offsets",
 }
 # What a named tuple has is Python's.
 MEMBERS = [

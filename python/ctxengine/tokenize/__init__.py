@@ -23,6 +23,7 @@ from ctxengine.tokenize.appender import Appender
 from ctxengine.tokenize.encoding import Encoding, ModelFacts
 from ctxengine.tokenize.files import load
 from ctxengine.tokenize.models import encoding_for_model, encoding_name_for_model
+from ctxengine.tokenize.offsets import Offsets
 from ctxengine.tokenize.ragged import Ragged
 from ctxengine.tokenize.registry import get_encoding, list_encoding_names
 from ctxengine.tokenize.stream import DecodeStream, DecodeStreamBatch
@@ -33,6 +34,7 @@ __all__ = [
     "DecodeStreamBatch",
     "Encoding",
     "ModelFacts",
+    "Offsets",
     "Ragged",
     "encoding_for_model",
     "encoding_name_for_model",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ctxengine import _core
 from ctxengine.errors import ArgumentError, LoadError, UnknownTokenError
 from ctxengine.tokenize.appender import Appender
+from ctxengine.tokenize.offsets import Layout, Offsets, byte_offsets
 from ctxengine.tokenize.ragged import Ragged
 from ctxengine.tokenize.stream import begin, begin_batch
 from ctxengine.tokenize.unstable import completions
@@ -547,6 +548,79 @@ class Encoding:
                 self._selections.clear()
             selected = self._selections[spellings] = self._native.select_special_tokens(spellings)
         return selected
+
+    def encode_with_offsets(
+        self,
+        text: str,
+        *,
+        unit: Literal["char", "byte"] = "char",
+        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        disallowed_special: Literal["all"] | Collection[str] = "all",
+    ) -> Offsets:
+        """Encode a text and say where in it each token stands.
+
+        Parameters
+        ----------
+        text : str
+            Without surrogates.
+        unit : "char" or "byte"
+            Whether the offsets are indices into `text` or into its UTF-8.
+        allowed_special, disallowed_special
+            As for `encode`.
+
+        Returns
+        -------
+        Offsets
+            ``ids``, ``starts`` and ``ends``, into the text as it was given: of what a normalizer
+            has changed, the characters that it came from.
+
+        Raises
+        ------
+        ArgumentError
+            If `unit` is neither, the text has surrogates, or an allowed special token takes white
+            space beside it along.
+        SpecialTokenError
+            As `encode`.
+
+        Examples
+        --------
+        >>> from ctxengine.tokenize import get_encoding
+        >>> ids, starts, ends = get_encoding("o200k_base").encode_with_offsets("Hello, 世界!")
+        >>> list(zip(starts.tolist(), ends.tolist()))
+        [(0, 5), (5, 6), (6, 9), (9, 10)]
+        """
+        import numpy as np
+
+        if unit not in ("char", "byte"):
+            raise ArgumentError(f"unit must be 'char' or 'byte', got {unit!r}")
+        ids = self.encode(
+            text, allowed_special=allowed_special, disallowed_special=disallowed_special
+        )
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"text has a surrogate at {error.start}") from None
+        allowed = self._special_spellings if allowed_special == "all" else allowed_special
+        beside = sorted(self._layout.looking_beside & set(allowed))
+        if beside:
+            raise ArgumentError(f"special token {beside[0]!r} looks at what stands beside it")
+        special = {
+            self._special_tokens[spelling]: spelling.encode()
+            for spelling in allowed
+            if spelling in self._special_tokens
+        }
+        starts, ends = byte_offsets(self._layout, data, ids, special)
+        if unit == "char":
+            # Index of the character that each byte is of.
+            begins = np.frombuffer(data, np.uint8) & 0xC0 != 0x80
+            character = np.concatenate([np.cumsum(begins) - 1, [len(text)]]).astype(np.int64)
+            ends = character[ends - 1] + 1
+            starts = character[starts]
+        return Offsets(np.array(ids, np.uint32), starts, ends)
+
+    @functools.cached_property
+    def _layout(self) -> Layout:
+        return Layout.of(self._native)
 
     # --- counting ---
 
