@@ -527,16 +527,14 @@ class Encoding:
             allowed = self._special_spellings
             allowed_matcher = self._all_special
         else:
-            if isinstance(allowed_special, str):
-                raise ArgumentError('allowed_special must be "all" or a set of spellings')
+            _refuse_str("allowed_special", allowed_special)
             allowed = frozenset(allowed_special)
             allowed_matcher = self._selected(allowed) if allowed else _NO_SPECIAL_TOKENS
         if disallowed_special == "all":
             if not allowed:
                 return allowed_matcher, self._all_special
             disallowed_special = self._special_spellings - allowed
-        elif isinstance(disallowed_special, str):
-            raise ArgumentError('disallowed_special must be "all" or a set of spellings')
+        _refuse_str("disallowed_special", disallowed_special)
         if not disallowed_special:
             return allowed_matcher, _NO_SPECIAL_TOKENS
         return allowed_matcher, _matcher(frozenset(disallowed_special))
@@ -1098,6 +1096,12 @@ class Encoding:
         if isinstance(text_or_bytes, str):
             text_or_bytes = text_or_bytes.encode()
         return self._native.encode_single_piece(text_or_bytes)
+
+
+def _refuse_str(name: str, spellings: object) -> None:
+    """Refuse a str, which is a collection of its letters."""
+    if isinstance(spellings, str):
+        raise ArgumentError(f'{name} must be "all" or a set of spellings')
 
 
 @functools.lru_cache(maxsize=128)
