@@ -36,7 +36,7 @@ struct PreTokenizerStep {
   enum class Kind : std::uint8_t {
     kRegex,        ///< split at matches of the regular expression `pattern`
     kLiteral,      ///< split at occurrences of the string `pattern`
-    kDigits,       ///< split off runs of \p{N} (`behavior` kContiguous) or each one (kIsolated)
+    kDigits,       ///< split off runs of numbers (`behavior` kContiguous) or each one (kIsolated)
     kPunctuation,  ///< split at each punctuation character
   };
   /// What becomes of the delimiter, by Hugging Face's names.

@@ -18,7 +18,7 @@ constexpr std::uint32_t kMatchLimit = 10'000'000;
 constexpr std::uint32_t kHeapLimitKib = 64 * 1024;
 constexpr std::size_t kJitStackBytes = 32 * 1024;
 constexpr std::size_t kMaxJitStackBytes = 64 * 1024 * 1024;
-constexpr std::size_t kMaxCodeBytes = 32 * 1024 * 1024;
+constexpr std::size_t kMaxCodeBytes = 4 * 1024 * 1024;
 
 template <auto free>
 struct Free {

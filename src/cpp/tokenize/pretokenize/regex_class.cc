@@ -105,16 +105,21 @@ void ClassReader::Refuse(std::string_view construct, std::size_t offset) const {
                          offset, ": ", construct));
 }
 
-CodePointSet ClassReader::WordCharacters() const {
+CodePointSet ClassReader::WordCharacters(bool in_class) const {
   CodePointSet word = PropertySet("Alphabetic");
   word.Add(PropertySet("M"));
   word.Add(PropertySet("Nd"));
   word.Add(PropertySet("Pc"));
   if (!is_onig_) word.Add(CodePointSet({0x200C, 0x200D}));  // Join_Control
+  if (is_onig_ && !in_class) {  // numbers that Oniguruma's table of ISO 8859-1 has
+    word.Add(CodePointSet({0xB2, 0xB3}));
+    word.Add(CodePointSet({0xB9, 0xB9}));
+    word.Add(CodePointSet({0xBC, 0xBE}));
+  }
   return word;
 }
 
-ClassItem ClassReader::ReadEscape(bool fold) {
+ClassItem ClassReader::ReadEscape(bool fold, bool in_class) {
   const std::size_t offset = at_;
   Next();  // the backslash
   const char32_t c = Next();
@@ -145,7 +150,7 @@ ClassItem ClassReader::ReadEscape(bool fold) {
       return set(PropertySet("Nd"), c == 'D');
     case 'w':
     case 'W':
-      return set(WordCharacters(), c == 'W');
+      return set(WordCharacters(in_class), c == 'W');
     case 'h':
     case 'H': {
       CodePointSet digits({'0', '9'});
@@ -253,7 +258,7 @@ CodePointSet ClassReader::ReadClass(bool fold, int depth) {
     }
     ClassItem item;
     if (PeekByte() == '\\') {
-      item = ReadEscape(fold);
+      item = ReadEscape(fold, true);
     } else {
       const bool is_hyphen = PeekByte() == '-';
       item.character = Next();
@@ -272,7 +277,7 @@ CodePointSet ClassReader::ReadClass(bool fold, int depth) {
     if (is_range) {
       ++at_;
       if (PeekByte() == '[' || PeekByte() == '-') Refuse("this range", item_offset);
-      const ClassItem last = PeekByte() == '\\' ? ReadEscape(fold) : ClassItem{Next(), {}};
+      const ClassItem last = PeekByte() == '\\' ? ReadEscape(fold, true) : ClassItem{Next(), {}};
       if (!last.character) Refuse("a range to a class", item_offset);
       range.last = *last.character;
       if (range.last < range.first) Refuse("a range that ends before it begins", item_offset);

@@ -38,12 +38,12 @@ class ClassReader {
   /// Passes a decimal number if one is next; refuses one above `limit`.
   std::optional<std::uint32_t> ReadNumber(std::uint32_t limit);
 
-  /// The escape that begins here with "\".
-  ClassItem ReadEscape(bool fold);
+  /// The escape that begins here with "\", inside of a class or not.
+  ClassItem ReadEscape(bool fold, bool in_class);
   /// The class that begins here with "[".
   CodePointSet ReadClass(bool fold, int depth = 0);
-  /// \w.
-  CodePointSet WordCharacters() const;
+  /// \w, inside of a class or not.
+  CodePointSet WordCharacters(bool in_class) const;
 
   /// Throws LoadError about the construct at the byte `offset` of the pattern, here by default.
   [[noreturn]] void Refuse(std::string_view construct) const { Refuse(construct, at_); }

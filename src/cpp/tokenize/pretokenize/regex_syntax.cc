@@ -18,7 +18,7 @@ namespace {
 using Flavor = PreTokenizerStep::Flavor;
 
 constexpr std::size_t kMaxPatternBytes = 10'000;
-constexpr std::size_t kMaxOutputBytes = 16 * 1024 * 1024;
+constexpr std::size_t kMaxOutputBytes = 4 * 1024 * 1024;
 constexpr int kMaxDepth = 50;
 constexpr std::uint32_t kMaxRepeats = 1000;
 constexpr std::uint64_t kUnbounded = std::numeric_limits<std::uint32_t>::max();
@@ -112,6 +112,10 @@ class Translator {
       adjacent += atom.literal;
       if (quantifier) adjacent += atom.literal;
       if (fold && is_onig_) CheckFullFolding(adjacent, offset);
+      constexpr std::size_t kLongestFolding = 3;
+      if (adjacent.size() >= kLongestFolding) {
+        adjacent.erase(0, adjacent.size() - (kLongestFolding - 1));
+      }
       if (quantifier || atom.literal.empty()) {
         spelled.reset();
         if (quantifier && quantifier->min == 0) adjacent.clear();
@@ -178,7 +182,7 @@ class Translator {
     if (reader_.Skip("\\z")) return Assertion("\\z");
     if (reader_.Skip("\\b")) return WordBoundary(true);
     if (reader_.Skip("\\B")) return WordBoundary(false);
-    const ClassItem item = reader_.ReadEscape(fold);
+    const ClassItem item = reader_.ReadEscape(fold, false);
     if (item.character) return Literal(*item.character, fold, offset);
     return Set(item.set);
   }
@@ -311,7 +315,7 @@ class Translator {
   Atom WordBoundary(bool is_boundary) {
     looks_behind_ = true;
     std::string word;
-    WriteSet(reader_.WordCharacters(), word);
+    WriteSet(reader_.WordCharacters(false), word);
     const auto between = [&](bool before, bool after) {
       return StrCat("(?<", before ? '=' : '!', word, ")(?", after ? '=' : '!', word, ')');
     };

@@ -11,7 +11,7 @@
 //
 //                    tiktoken (fancy-regex)      Hugging Face (Oniguruma, Ruby syntax)
 //   ^ $              ends of the text            ends of a line
-//   \w \b            with joiners                Alphabetic, M, Nd, Pc
+//   \w \b            with joiners                outside of [], with ² ³ ¹ ¼ ½ ¾
 //   {m,n}+           possessive                  {m,n}, repeated
 //   {,n}             refused                     {0,n}
 //   (?i)             simple folding              full folding; refused where that differs

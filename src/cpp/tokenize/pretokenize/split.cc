@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/str_cat.h"
+#include "tokenize/pretokenize/step_characters.h"
 #include "tokenize/unicode/code_point_set.h"
 #include "tokenize/unicode/utf8.h"
 
@@ -113,28 +114,6 @@ class CharacterDelimiters final : public Delimiters {
   std::size_t at_ = 0;
 };
 
-const CodePointSet& Digits() {
-  static const CodePointSet set = [] {
-    CodePointSet digits;
-    CodePointSet::Named("N", digits);
-    return digits;
-  }();
-  return set;
-}
-
-const CodePointSet& Punctuation() {
-  static const CodePointSet set = [] {
-    CodePointSet punctuation;
-    CodePointSet::Named("P", punctuation);
-    for (const CodePointRange ascii :
-         {CodePointRange{'!', '/'}, {':', '@'}, {'[', '`'}, {'{', '~'}}) {
-      punctuation.Add(CodePointSet(ascii));
-    }
-    return punctuation;
-  }();
-  return set;
-}
-
 /// A part of the text, and whether the step splits at it.
 struct Part {
   std::size_t begin;
@@ -187,11 +166,11 @@ std::unique_ptr<Delimiters> Split::MakeDelimiters() const {
     case Kind::kLiteral:
       return std::make_unique<LiteralDelimiters>(step_.pattern);
     case Kind::kDigits:
-      return std::make_unique<CharacterDelimiters>(Digits());
+      return std::make_unique<CharacterDelimiters>(DigitCharacters());
     case Kind::kPunctuation:
       break;
   }
-  return std::make_unique<CharacterDelimiters>(Punctuation());
+  return std::make_unique<CharacterDelimiters>(PunctuationCharacters());
 }
 
 void Split::Cut(std::string_view text, Delimiters& delimiters,
