@@ -22,6 +22,7 @@ import jinja2.ext
 import jinja2.sandbox
 import pytest
 import tiktoken
+import tokenizers
 from ctxengine.chat import Template, count_messages, encode_messages
 from ctxengine.tokenize import get_encoding
 from hypothesis import HealthCheck, example, given, settings
@@ -30,6 +31,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ["chatml", "qwen2", "qwen3", "qwen3-instruct-2507", "qwen3-thinking-2507"]
 WITH_TOOLS = TEMPLATES[1:]
+NFC = tokenizers.normalizers.NFC()  # what Qwen does first
 ESCAPED = "\ue000"  # stands for "<" in the caller's text
 
 # The special tokens of the families' tokenizer_config.json, in order of their ids from 151643.
@@ -154,7 +156,7 @@ def reference_ids(template: Any, messages: Any, tools: Any = None, **kwargs: Any
         if part in specials:
             ids.append(oracle.encode_single_token(part))
         else:
-            ids += oracle.encode_ordinary(part.replace(ESCAPED, "<"))
+            ids += oracle.encode_ordinary(NFC.normalize_str(part.replace(ESCAPED, "<")))
     return ids
 
 

@@ -12,6 +12,7 @@ from ctxengine.cli import demo, main
 from ctxengine.cli.request import read_request
 from ctxengine.cli.session import Session
 from ctxengine.viz.text import cell_width
+from tiktoken import Encoding as TiktokenEncoding
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/support_chat.json"
 DOCUMENT = json.loads(EXAMPLE.read_text(encoding="utf-8"))
@@ -83,7 +84,13 @@ def test_no_prompt_is_ever_over_the_window(played):
 
 def test_tokens_are_those_of_tiktoken(played):
     """Each message rendered as ChatML by hand and encoded by tiktoken."""
-    tiktoken = get_encoding("qwen3").as_tiktoken()
+    encoding = get_encoding("qwen3")
+    tiktoken = TiktokenEncoding(
+        "qwen3",
+        pat_str=encoding._pat_str,
+        mergeable_ranks=encoding._mergeable_ranks,
+        special_tokens=encoding._special_tokens,
+    )
     controls = {"<|im_start|>", "<|im_end|>"}
     for _, planned in played[1]:
         text = tiktoken.decode(planned.token_ids.tolist())
