@@ -1,4 +1,4 @@
-"""Vocabularies that other packages carry, each with the reference that encodes with it.
+"""Vocabularies that this or other packages carry, each with the reference that encodes with it.
 
 A package that is not installed leaves its families out; ``nox -s tests`` installs them all (the
 dependency groups `test` and `vocabularies`).
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ctxengine
 import pytest
 
 Encode = Callable[[str], list[int]]
@@ -31,10 +32,33 @@ def package_file(package: str, name: str) -> Path:
 
 @dataclass(frozen=True)
 class Family:
-    """Where the vocabulary lies, and the outside reference for its ids."""
+    """The vocabulary's file, or the name of a shipped encoding, and the reference for its ids."""
 
-    path: Path
+    path: Path | str
     reference: Encode
+
+    def load(self) -> ctxengine.Encoding:
+        """The encoding as we have it."""
+        if isinstance(self.path, str):
+            return ctxengine.get_encoding(self.path)
+        return ctxengine.load(self.path)
+
+
+def shipped(name: str, _: Path) -> Family:
+    """tiktoken with our tables, which another test holds to the published ones by SHA-256."""
+    encoding = ctxengine.get_encoding(name)
+    if not name.startswith("qwen"):
+        return Family(name, encoding.as_tiktoken().encode_ordinary)
+    import tokenizers
+
+    normalize = tokenizers.normalizers.NFC().normalize_str
+    plain = ctxengine.Encoding(
+        name,
+        pat_str=encoding._pat_str,
+        mergeable_ranks=encoding._mergeable_ranks,
+        special_tokens=encoding._special_tokens,
+    ).as_tiktoken()
+    return Family(name, lambda text: plain.encode_ordinary(normalize(text)))
 
 
 def tekken(_: Path) -> Family:
@@ -95,12 +119,16 @@ def llama3(folder: Path) -> Family:
     return Family(path, encoding.encode_ordinary)
 
 
-def mistral_v3(_: Path) -> Family:
+def sentencepiece_model(path: Path, _: Path) -> Family:
     import sentencepiece
 
-    path = package_file("mistral_common", "data/mistral_instruct_tokenizer_240323.model.v3")
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
     return Family(path, processor.encode)
+
+
+def mistral_v3(folder: Path) -> Family:
+    name = "data/mistral_instruct_tokenizer_240323.model.v3"
+    return sentencepiece_model(package_file("mistral_common", name), folder)
 
 
 def converted_mistral_v3(*, legacy: bool) -> Callable[[Path], Family]:
