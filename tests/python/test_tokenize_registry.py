@@ -103,14 +103,14 @@ def test_own_tables():
 @pytest.mark.parametrize(
     ("ranks", "special_tokens", "message"),
     [
-        ({}, {}, "single byte 0"),
-        ({b"a": 1}, {}, "single byte 0"),
+        ({}, {}, r'single byte "\\x00"'),
+        ({b"a": 1}, {}, r'single byte "\\x00"'),
         ({**SINGLE_BYTES, b"": 256}, {}, "token 256 is empty"),
-        ({**SINGLE_BYTES, b"ab": 97}, {}, "token id 97 is given twice"),
+        ({**SINGLE_BYTES, b"ab": 97}, {}, "both have the id 97"),
         ({**SINGLE_BYTES, b"ab": -1}, {}, "outside"),
         ({**SINGLE_BYTES, b"ab": 2**24}, {}, "too large"),
         ({**SINGLE_BYTES, b"ab": 2**40}, {}, "outside"),
-        (SINGLE_BYTES, {"<x>": 97}, "id 97 of an ordinary token"),
+        (SINGLE_BYTES, {"<x>": 97}, "id 97 is also that of an ordinary token"),
         (SINGLE_BYTES, {"": 300}, "empty spelling"),
     ],
 )
@@ -159,6 +159,31 @@ def test_copies_and_pickles():
     assert again == encoding
     assert again.name == "tiny"
     assert again.encode("ab<x>", allowed_special="all") == [300, 400]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (2, [(0, 1, True, 0, "")], "must have a pattern"),
+        (4, [0, 1], "ranks must ascend"),
+        (5, [(b"a", 97)], "single byte"),
+        (6, [(b"a", 300)], "are both"),  # whole tokens
+        (7, [(b"", 300)], "token 300 is empty"),  # unused tokens
+        (7, [(b"abcd", 97)], "both have the id 97"),
+        (7, [(b"x" * 65536, 300)], "longer than 65535 bytes"),
+        (8, [(b"[X]", 300)], "user-defined symbols are for models over characters"),
+        (9, [300], "byte ids are for models over characters"),
+        (10, [("<x>", 97, True, False, False, False)], "also that of an ordinary token"),
+        (10, [("<x>", 400 + i, True, False, False, False) for i in range(2)], "is there twice"),
+        (12, ([500], []), "adds the id 500"),
+    ],
+)
+def test_a_pickle_is_refused_for_what_a_file_is(field, value, message):
+    encoding = tiny({**SINGLE_BYTES, b"ab": 256}, {"<x>": 400})
+    rebuild, (fields, facts) = encoding.__reduce__()
+    assert rebuild(fields, facts) == encoding
+    with pytest.raises(ctxengine.LoadError, match=message):
+        rebuild((*fields[:field], value, *fields[field + 1 :]), facts)
 
 
 def test_a_loaded_encoding_travels_by_value(tmp_path):

@@ -1,7 +1,7 @@
 """Which code points the conformance tests try in every context.
 
 Of the groups that are large and all alike (unassigned ones, caseless letters) every 97th is; with
-CTXENGINE_CODE_POINT_STEP=1 all are, which takes half an hour.
+CTXENGINE_CODE_POINT_STEP=1 all are, which takes a quarter of an hour.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
 //
 //     text -> special tokens cut out -> normalizer -> pre_tokenizer -> model -> ids
 //
-// Nothing here is checked; whoever compiles a part checks it and throws LoadError.
+// Nothing here is checked: the constructor of Encoding does that (check_definition.h).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -15,6 +16,9 @@
 #include "common/ids.h"
 
 namespace ctx::tokenize {
+
+inline constexpr std::size_t kMaxTokenBytes = 65535;  ///< of one token or spelling
+inline constexpr TokenId kMaxTokenId = 0x7FFFFFFF;    ///< of special tokens; others are smaller
 
 struct NormalizerStep {
   enum class Kind : std::uint8_t {

@@ -8,6 +8,7 @@
 #include "common/str_cat.h"
 #include "tokenize/bpe/canonical_model.h"
 #include "tokenize/bpe/merge.h"
+#include "tokenize/check_definition.h"
 #include "tokenize/unicode/utf8_validation.h"
 
 namespace ctx::tokenize {
@@ -233,7 +234,7 @@ Encoding::Encoding(std::string name, Pattern pattern, Vocabulary vocabulary,
 }
 
 Encoding::Encoding(const EncodingDefinition& definition, bool allow_regex)
-    : name_(definition.name),
+    : name_(CheckDefinition(definition).name),
       normalizer_steps_(definition.normalizer),
       normalizer_(normalizer_steps_),
       pre_tokenizer_(definition.pre_tokenizer, allow_regex),

@@ -40,9 +40,9 @@ class Encoding {
   Encoding(std::string name, Pattern pattern, Vocabulary vocabulary, SpecialTokens special_tokens,
            std::vector<NormalizerStep> normalizer = {});
 
-  /// Throws LoadError as above and for whatever else the definition cannot mean. Regular
-  /// expressions that no scanner of ours knows need `allow_regex`; without it they are a LoadError
-  /// too.
+  /// Throws LoadError as above and for whatever else the definition cannot mean
+  /// (check_definition.h). Regular expressions that no scanner of ours knows need `allow_regex`;
+  /// without it they are a LoadError too.
   Encoding(const EncodingDefinition& definition, bool allow_regex);
 
   /// What the second constructor makes an equal encoding of (the model in canonical form).

@@ -27,7 +27,7 @@ class SpecialTokens {
   };
 
   /// The longest spelling.
-  static constexpr std::size_t kMaxSpellingBytes = std::size_t{1} << 16;
+  static constexpr std::size_t kMaxSpellingBytes = kMaxTokenBytes;
 
   SpecialTokens() = default;
 

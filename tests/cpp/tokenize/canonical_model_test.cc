@@ -209,33 +209,5 @@ TEST_CASE("text that grows is merged as if it had come at once") {
   }
 }
 
-TEST_CASE("broken lists of merges are refused") {
-  ModelDefinition model;
-  model.merge_rule = MergeRule::kPairs;
-  for (int byte = 0; byte < 256; ++byte) {
-    model.tokens.push_back({std::string(1, static_cast<char>(byte)), static_cast<TokenId>(byte)});
-  }
-  const auto refused = [](ModelDefinition bad, const char* part) {
-    try {
-      CanonicalModel(std::move(bad));
-    } catch (const LoadError& error) {
-      return std::string(error.what()).find(part) != std::string::npos;
-    }
-    return false;
-  };
-  ModelDefinition bad = model;
-  bad.merges = {{'a', 'b'}};
-  CHECK(refused(bad, "merge 0: tokens 97 and 98 joined are no token"));
-  bad.merges = {{'a', 999}};
-  CHECK(refused(bad, "merge 0: there is no token 999"));
-  bad.tokens.push_back({"ab", 256});
-  bad.merges = {{'a', 'b'}, {'a', 'b'}};
-  CHECK(refused(bad, "merge 1 of tokens 97 and 98 is given twice"));
-  bad.tokens.push_back({"ab", 257});
-  CHECK(refused(bad, "tokens 256 and 257 have the same bytes"));
-  bad.tokens.back() = {"abc", 256};
-  CHECK(refused(bad, "token id 256 is given twice"));
-}
-
 }  // namespace
 }  // namespace ctx::tokenize

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "doctest/doctest.h"
+#include "tokenize/check_definition.h"
 #include "tokenize/load/load.h"
 #include "tokenize/tiny_files.h"
 
@@ -42,7 +43,8 @@ class Directory {
 /// The error of loading a directory, without its path.
 std::string ErrorOf(const std::map<std::string, std::string>& files) {
   const Directory directory(files);
-  std::string error = LoadErrorOf([&] { load::Load(directory.path()); });
+  std::string error =
+      LoadErrorOf([&] { CheckDefinition(load::Load(directory.path()).definition); });
   const std::string path = directory.path();
   for (std::size_t at; (at = error.find(path)) != error.npos;) error.replace(at, path.size(), "");
   return error;
@@ -148,7 +150,7 @@ TEST_CASE("load: files of a directory that contradict each other") {
         "/tokenizer_config.json: added_tokens_decoder.258: describes \"<s>\" otherwise than "
         "/tokenizer.json");
   CHECK(config(R"("added_tokens_decoder": {"97": {"content": "<t>", "special": true}})") ==
-        ": special token \"<t>\": id 97 is also that of an ordinary token");
+        "special token \"<t>\": id 97 is also that of an ordinary token");
   for (const char* const key : {"0300", "+300", "", "3e2", "2147483648", "99999999999999999999"}) {
     CHECK(config("\"added_tokens_decoder\": {\"" + std::string(key) +
                  "\": {\"content\": \"<t>\"}}") == "/tokenizer_config.json: added_tokens_decoder." +

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "doctest/doctest.h"
+#include "tokenize/check_definition.h"
 #include "tokenize/load/base64.h"
 #include "tokenize/load/load.h"
 #include "tokenize/tiny_files.h"
@@ -20,7 +21,7 @@ using testing::TinyRankFile;
 const RankFileOptions kOptions = {.pattern = R"(\p{L}+)", .special_tokens = std::nullopt};
 
 std::string ErrorOf(const std::string& bytes, const RankFileOptions& options = kOptions) {
-  return LoadErrorOf([&] { LoadRankFile(bytes, "v.tiktoken", options); });
+  return LoadErrorOf([&] { CheckDefinition(LoadRankFile(bytes, "v.tiktoken", options)); });
 }
 
 TEST_CASE("base64: the test vectors of RFC 4648 and nothing but the canonical form") {
@@ -70,7 +71,7 @@ TEST_CASE("rank file: a special token may fill a hole, nothing else") {
   CHECK(LoadRankFile(file, "v", options).special_tokens.size() == 1);
   options.special_tokens = {{.spelling = "<e>", .id = 259}};
   CHECK(ErrorOf(TinyRankFile() + RankLine("abcd", 258) + RankLine("abcde", 259), options) ==
-        "v.tiktoken: special token \"<e>\": id 259 is also that of an ordinary token");
+        "special token \"<e>\": id 259 is also that of an ordinary token");
 }
 
 TEST_CASE("rank file: what is no rank file is refused with its line") {
@@ -109,10 +110,10 @@ TEST_CASE("rank file: what is no rank file is refused with its line") {
       {with(RankLine("ab", 258)), "v.tiktoken:259: the same token as in line 257"},
       {with(RankLine("abcd", 97)), "v.tiktoken:259: the same rank as in line 98"},
       {with(RankLine("abcd", 260)), "v.tiktoken: has the rank 260, but no token has the rank 258"},
-      {with(RankLine(std::string(65537, 'x'), 258)),
-       "v.tiktoken:259: a token longer than 65536 bytes"},
+      {with(RankLine(std::string(65536, 'x'), 258)),
+       "v.tiktoken:259: a token longer than 65535 bytes"},
       {good.substr(7), "v.tiktoken: has the rank 1, but no token has the rank 0"},
-      {RankLine("a", 0), "v.tiktoken: there is no token for the single byte \"\\x00\""},
+      {RankLine("a", 0), "there is no token for the single byte \"\\x00\""},
       {"{\"a\": 1}\n", "v.tiktoken:1: no canonical base64"},
   };
   for (const Case& bad : cases) {

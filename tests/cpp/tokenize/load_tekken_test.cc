@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "doctest/doctest.h"
+#include "tokenize/check_definition.h"
 #include "tokenize/load/load.h"
 #include "tokenize/tiny_files.h"
 
@@ -13,7 +14,7 @@ using testing::LoadErrorOf;
 using testing::TinyTekken;
 
 std::string ErrorOf(const std::string& bytes) {
-  return LoadErrorOf([&] { LoadTekken(bytes, "tekken.json"); });
+  return LoadErrorOf([&] { CheckDefinition(LoadTekken(bytes, "tekken.json")); });
 }
 
 std::string Config(const std::string& vocab_size, const std::string& num_special,
@@ -80,7 +81,7 @@ TEST_CASE("tekken: bad files are refused with the field") {
       {changed("\"default_vocab_size\": 260", "\"default_vocab_size\": 2.6e2"),
        "tekken.json: config.default_vocab_size: must be an integer"},
       {changed("\"default_vocab_size\": 260", "\"default_vocab_size\": 257"),
-       "tekken.json: there is no token for the single byte \"\\xFF\""},
+       "there is no token for the single byte \"\\xFF\""},
       {TinyTekken(Config("2147483647", "2147483647")),
        "tekken.json: config.default_num_special_tokens: must be at most 1048576"},
       {changed("\"rank\": 5,", "\"rank\": 6,"), "tekken.json: vocab[5].rank: must be 5, its place"},
@@ -88,11 +89,11 @@ TEST_CASE("tekken: bad files are refused with the field") {
       {changed("\"AA==\"", "\"AQ==\""),
        "tekken.json: vocab[0].token_bytes: must be the single byte 0"},
       {changed("\"YWI=\"", "\"\""),
-       "tekken.json: vocab[256].token_bytes: must have 1 to 65536 bytes"},
-      {changed("\"YWI=\"", "\"YWJj\""), "tekken.json: tokens 258 and 259 are both \"abc\""},
+       "tekken.json: vocab[256].token_bytes: must have 1 to 65535 bytes"},
+      {changed("\"YWI=\"", "\"YWJj\""), "tokens 258 and 259 are both \"abc\""},
       {changed("\"rank\": 1, \"token_str\"", "\"rank\": 0, \"token_str\""),
        "tekken.json: special_tokens[1].rank: must be 1, its place"},
-      {changed("\"</s>\"", "\"<s>\""), "tekken.json: special token \"<s>\" is there twice"},
+      {changed("\"</s>\"", "\"<s>\""), "special token \"<s>\" is there twice"},
       {changed("\"is_control\": true", "\"is_control\": 1"),
        "tekken.json: special_tokens[0].is_control: must be true or false"},
       {TinyTekken(Config("259", "1")),

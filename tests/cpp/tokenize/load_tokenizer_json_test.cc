@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "doctest/doctest.h"
+#include "tokenize/check_definition.h"
 #include "tokenize/load/load.h"
 #include "tokenize/tiny_files.h"
 
@@ -19,7 +20,7 @@ EncodingDefinition Load(const Tiny& file) { return LoadTokenizerJson(file.Text()
 
 /// Without the file's name.
 std::string ErrorOf(const Tiny& file) {
-  const std::string error = LoadErrorOf([&] { Load(file); });
+  const std::string error = LoadErrorOf([&] { CheckDefinition(Load(file)); });
   return error.starts_with("t.json: ") ? error.substr(8) : error;
 }
 

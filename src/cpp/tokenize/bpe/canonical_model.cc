@@ -31,10 +31,10 @@
 #include <utility>
 #include <vector>
 
-#include "common/error.h"
-#include "common/str_cat.h"
 #include "tokenize/bpe/byte_table.h"
 #include "tokenize/bpe/merge.h"
+#include "tokenize/token_index.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize {
 namespace {
@@ -47,12 +47,8 @@ class PairTable {
   explicit PairTable(std::size_t num_pairs)
       : slots_(std::bit_ceil(2 * num_pairs + 2)), shift_(64 - std::countr_zero(slots_.size())) {}
 
-  /// False when the pair is there already.
-  bool Insert(std::uint32_t left, std::uint32_t right, std::uint32_t place) noexcept {
-    Slot& slot = slots_[IndexOf(Key(left, right))];
-    if (slot.place != kNoToken) return false;
-    slot = {Key(left, right), place};
-    return true;
+  void Insert(std::uint32_t left, std::uint32_t right, std::uint32_t place) noexcept {
+    slots_[IndexOf(Key(left, right))] = {Key(left, right), place};
   }
 
   /// kNoToken when there is no such pair.
@@ -148,56 +144,33 @@ class PairMerger {
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue_;
 };
 
-/// Tokens of a model by bytes and by id.
-class TokenIndex {
+/// The tokens of a model by their place in it.
+class Places {
  public:
-  explicit TokenIndex(const std::vector<TokenDefinition>& tokens)
-      : tokens_(tokens), by_bytes_(tokens.size()) {
-    for (std::uint32_t i = 0; i < tokens.size(); ++i) {
-      const TokenDefinition& token = tokens[i];
-      if (token.bytes.empty()) throw LoadError(StrCat("token ", token.id, " is empty"));
-      if (token.bytes.size() > ByteTable::kMaxKeyBytes) {
-        throw LoadError(StrCat("token ", token.id, " has ", token.bytes.size(),
-                               " bytes, the limit is ", ByteTable::kMaxKeyBytes));
-      }
-      if (!by_bytes_.Insert(token.bytes, i)) {
-        throw LoadError(StrCat("tokens ", tokens[Find(token.bytes)].id, " and ", token.id,
-                               " have the same bytes"));
-      }
-      by_id_.emplace_back(token.id, i);
-    }
-    std::sort(by_id_.begin(), by_id_.end());
-    for (std::size_t i = 1; i < by_id_.size(); ++i) {
-      if (by_id_[i].first == by_id_[i - 1].first) {
-        throw LoadError(StrCat("token id ", by_id_[i].first, " is given twice"));
-      }
+  explicit Places(const ModelDefinition& model) : model_(model), index_(model.tokens) {
+    for (std::size_t byte = 0; byte < single_bytes_.size(); ++byte) {
+      const char text = static_cast<char>(byte);
+      single_bytes_[byte] = PlaceOf(index_.FindBytes({&text, 1}));
     }
   }
 
-  std::uint32_t Find(std::string_view bytes) const noexcept {
-    if (bytes.empty() || bytes.size() > ByteTable::kMaxKeyBytes) return kNoToken;
-    return by_bytes_.Find(bytes.data(), bytes.size(), bytes.data() + bytes.size());
+  /// kNoToken when there is none of these bytes, which are not empty.
+  std::uint32_t OfBytes(std::string_view bytes) const noexcept {
+    if (bytes.size() == 1) return single_bytes_[static_cast<unsigned char>(bytes[0])];
+    return PlaceOf(index_.FindBytes(bytes));
   }
+  std::uint32_t OfId(TokenId id) const noexcept { return PlaceOf(index_.FindId(id)); }
 
-  std::uint32_t OfPart(TokenId id, std::size_t place) const {
-    const auto found =
-        std::lower_bound(by_id_.begin(), by_id_.end(), std::pair(id, std::uint32_t{0}));
-    if (found == by_id_.end() || found->first != id) {
-      throw LoadError(StrCat("merge ", place, ": there is no token ", id));
-    }
-    return found->second;
-  }
-
-  /// The symbols of a token, or nothing when one of them is no token.
-  bool SymbolsOf(std::string_view bytes, Symbols kind, std::vector<std::uint32_t>& symbols) const {
+  /// Replaces `symbols` by those of a token; false when one of them is no token.
+  bool SymbolsOf(std::string_view bytes, std::vector<std::uint32_t>& symbols) const {
     symbols.clear();
     for (std::size_t begin = 0; begin < bytes.size();) {
       std::size_t end = begin + 1;
-      while (kind == Symbols::kCharacters && end < bytes.size() &&
-             (static_cast<unsigned char>(bytes[end]) & 0xC0) == 0x80) {
+      while (model_.symbols == Symbols::kCharacters && end < bytes.size() &&
+             !BeginsCharacter(bytes[end])) {
         ++end;
       }
-      const std::uint32_t symbol = Find(bytes.substr(begin, end - begin));
+      const std::uint32_t symbol = OfBytes(bytes.substr(begin, end - begin));
       if (symbol == kNoToken) return false;
       symbols.push_back(symbol);
       begin = end;
@@ -206,9 +179,14 @@ class TokenIndex {
   }
 
  private:
-  const std::vector<TokenDefinition>& tokens_;
-  ByteTable by_bytes_;
-  std::vector<std::pair<TokenId, std::uint32_t>> by_id_;
+  std::uint32_t PlaceOf(const TokenDefinition* token) const noexcept {
+    if (token == nullptr) return kNoToken;
+    return static_cast<std::uint32_t>(token - model_.tokens.data());
+  }
+
+  const ModelDefinition& model_;
+  TokenIndex index_;
+  std::array<std::uint32_t, 256> single_bytes_{};
 };
 
 /// Splits tokens into those with a place, in its order, and the others, in theirs.
@@ -227,30 +205,22 @@ void SortByPlace(const std::vector<std::uint32_t>& places, ModelDefinition& mode
 }
 
 ModelDefinition FromPairs(ModelDefinition model) {
-  const TokenIndex index(model.tokens);
+  const Places place_of(model);
   std::vector<PairMerge> merges;
   merges.reserve(model.merges.size());
   PairTable pairs(model.merges.size());
-  for (std::uint32_t place = 0; place < model.merges.size(); ++place) {
-    const auto& [left_id, right_id] = model.merges[place];
-    const std::uint32_t left = index.OfPart(left_id, place);
-    const std::uint32_t right = index.OfPart(right_id, place);
-    const std::uint32_t joined = index.Find(model.tokens[left].bytes + model.tokens[right].bytes);
-    if (joined == kNoToken) {
-      throw LoadError(
-          StrCat("merge ", place, ": tokens ", left_id, " and ", right_id, " joined are no token"));
-    }
-    if (!pairs.Insert(left, right, place)) {
-      throw LoadError(
-          StrCat("merge ", place, " of tokens ", left_id, " and ", right_id, " is given twice"));
-    }
-    merges.push_back({left, right, joined});
+  for (const auto& [left_id, right_id] : model.merges) {
+    const std::uint32_t left = place_of.OfId(left_id);
+    const std::uint32_t right = place_of.OfId(right_id);
+    pairs.Insert(left, right, static_cast<std::uint32_t>(merges.size()));
+    merges.push_back(
+        {left, right, place_of.OfBytes(model.tokens[left].bytes + model.tokens[right].bytes)});
   }
   PairMerger merger(merges, pairs);
   std::vector<std::uint32_t> places(model.tokens.size(), kNoToken);
   std::vector<std::uint32_t> symbols;
   for (std::size_t i = 0; i < model.tokens.size(); ++i) {
-    if (!index.SymbolsOf(model.tokens[i].bytes, model.symbols, symbols)) continue;
+    if (!place_of.SymbolsOf(model.tokens[i].bytes, symbols)) continue;
     if (symbols.size() == 1) {
       places[i] = 0;  // a symbol: never joined bytes, so its place says nothing
     } else if (const auto last = merger.LastMerge(symbols)) {

@@ -13,8 +13,7 @@ namespace ctx::tokenize {
 /// A model with kRanks and whole_first is returned as it is. For the others each token is merged by
 /// itself, by the model's own rule: O(bytes log bytes) of the longest token, times the tokens.
 ///
-/// Throws LoadError when a merge names an id that is no token, gives bytes that are no token, or is
-/// given twice, and when two tokens have the same bytes or id.
+/// The model must be one that passes CheckDefinition. Throws LoadError as Vocabulary::FromModel.
 ModelDefinition CanonicalModel(ModelDefinition model);
 
 }  // namespace ctx::tokenize

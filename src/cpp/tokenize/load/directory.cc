@@ -12,7 +12,6 @@
 #include <system_error>
 #include <utility>
 
-#include "tokenize/load/check.h"
 #include "tokenize/load/json.h"
 #include "tokenize/load/messages.h"
 
@@ -36,7 +35,6 @@ class DirectoryLoader {
     CheckSpecialMap();
     SetPostProcessor();
     loaded_.definition.name = fs::path(directory_ + '/').parent_path().filename().string();
-    CheckDefinition(loaded_.definition, directory_);
     ReadChatTemplates();
     return std::move(loaded_);
   }

@@ -1,6 +1,7 @@
 // Vocabulary files -> EncodingDefinition. Strict: a file is either read as its reference library
 // reads it or refused with a LoadError that names file and line or field; a part whose meaning is
-// not supported is refused by name, never passed over. What is returned passes CheckDefinition.
+// not supported is refused by name, never passed over. What no single line or field shows (a token
+// that comes twice, a byte without one) is left to the constructor of Encoding.
 //
 // Callable from any thread. Time and memory O(n log n) and O(n) in the size of the files.
 #pragma once

@@ -9,11 +9,10 @@
 #include <utility>
 
 #include "tokenize/load/base64.h"
-#include "tokenize/load/check.h"
 #include "tokenize/load/load.h"
 #include "tokenize/load/messages.h"
 #include "tokenize/load/published.h"
-#include "tokenize/load/token_index.h"
+#include "tokenize/token_index.h"
 
 namespace ctx::tokenize::load {
 namespace {
@@ -126,7 +125,6 @@ EncodingDefinition LoadRankFile(std::string_view bytes, const std::string& file_
   }
   RequireNoHoles(tokens, definition.special_tokens, file_name);
   definition.pre_tokenizer.push_back(std::move(split));
-  CheckDefinition(definition, file_name);
   return definition;
 }
 

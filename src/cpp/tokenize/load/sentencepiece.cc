@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "tokenize/load/check.h"
+#include "tokenize/load/fallback_byte.h"
 #include "tokenize/load/load.h"
 #include "tokenize/load/messages.h"
 #include "tokenize/load/protobuf.h"
-#include "tokenize/load/token_index.h"
+#include "tokenize/unicode/utf8.h"
 #include "tokenize/unicode/utf8_validation.h"
 
 namespace ctx::tokenize::load {
@@ -43,9 +43,7 @@ std::string NameOf(std::size_t piece) { return StrCat("pieces[", piece, ']'); }
 
 /// The number of characters of valid UTF-8.
 std::size_t NumCharacters(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
-    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
-  }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), BeginsCharacter));
 }
 
 class Loader {
@@ -64,7 +62,6 @@ class Loader {
     definition.model = MakeModel();
     definition.special_tokens = std::move(special_tokens_);
     definition.decoder = {.metaspace = true, .strip_leading_space = add_dummy_prefix_};
-    CheckDefinition(definition, file_name_);
     return definition;
   }
 
@@ -177,7 +174,7 @@ class Loader {
           model.user_defined.push_back({std::string(piece.text), id});
           break;
         case kByte:
-          model.byte_ids[ByteOf(i)] = id;
+          model.byte_ids[RequireByte(i)] = id;
           break;
         default:
           // SentencePiece would give such a piece for the character in ordinary text.
@@ -215,14 +212,9 @@ class Loader {
     }
   }
 
-  /// The byte that a piece "<0xHH>" stands for.
-  std::size_t ByteOf(std::size_t index) const {
-    constexpr std::string_view kHex = "0123456789ABCDEF";
+  unsigned char RequireByte(std::size_t index) const {
     const std::string_view text = pieces_[index].text;
-    if (text.size() == 6 && text.starts_with("<0x") && text.ends_with('>')) {
-      const std::size_t high = kHex.find(text[3]), low = kHex.find(text[4]);
-      if (high != kHex.npos && low != kHex.npos) return high << 4 | low;
-    }
+    if (const auto byte = FallbackByteOf(text)) return *byte;
     Fail(file_name_, NameOf(index), ": a byte piece must be <0x00> to <0xFF>, not ", Quoted(text));
   }
 

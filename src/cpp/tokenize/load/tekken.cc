@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "tokenize/load/base64.h"
-#include "tokenize/load/check.h"
 #include "tokenize/load/json.h"
 #include "tokenize/load/load.h"
 
@@ -135,7 +134,6 @@ EncodingDefinition LoadTekken(std::string_view bytes, const std::string& file_na
   definition.model.tokens =
       Tokens(root.At("vocab"), vocab_size.Id() - num_special.Id(), num_special.Id());
   definition.special_tokens = SpecialTokens(root, num_special.Id());
-  CheckDefinition(definition, file_name);
   return definition;
 }
 

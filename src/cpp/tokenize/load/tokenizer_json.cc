@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "tokenize/load/check.h"
 #include "tokenize/load/load.h"
 
 namespace ctx::tokenize::load {
@@ -42,7 +41,6 @@ EncodingDefinition LoadTokenizerJson(std::string_view bytes, const std::string& 
   if (const auto section = root.FindValue("decoder")) {
     definition.decoder = ReadDecoder(*section, pre_tokenizer.byte_level);
   }
-  CheckDefinition(definition, file_name);
   return definition;
 }
 

@@ -4,14 +4,15 @@
 // one byte, by the table of GPT-2's encoder.py; otherwise they are text, and <0xHH> is a byte.
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_set>
 #include <utility>
 
-#include "tokenize/load/check.h"
-#include "tokenize/load/token_index.h"
+#include "tokenize/load/fallback_byte.h"
 #include "tokenize/load/tokenizer_json.h"
+#include "tokenize/token_index.h"
 #include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize::load {
@@ -49,15 +50,6 @@ std::string BytesOf(const JsonValue::Member& member) {
     at += character.size_bytes;
   }
   return bytes;
-}
-
-/// The byte that a key "<0xHH>" stands for, or kNoByte.
-std::uint16_t FallbackByteOf(std::string_view key) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  if (key.size() != 6 || !key.starts_with("<0x") || !key.ends_with('>')) return kNoByte;
-  const std::size_t high = kHex.find(key[3]), low = kHex.find(key[4]);
-  if (high == kHex.npos || low == kHex.npos) return kNoByte;
-  return static_cast<std::uint16_t>(high << 4 | low);
 }
 
 struct AddedToken {
@@ -270,11 +262,11 @@ class ModelReader {
     if (!byte_level_) model.byte_ids.assign(256, kNone);
     for (std::size_t i = 0; i < vocab_.size(); ++i) {
       if (is_dropped_[i]) continue;
-      const std::uint16_t byte = byte_level_ ? kNoByte : FallbackByteOf(vocab_[i].key);
-      if (byte != kNoByte) {
+      const auto byte = byte_level_ ? std::nullopt : FallbackByteOf(vocab_[i].key);
+      if (byte) {
         if (is_merged_[i]) vocab_[i].value.Fail("merging can give this byte for ordinary text");
         is_dropped_[i] = true;
-        model.byte_ids[byte] = keys_[i].id;
+        model.byte_ids[*byte] = keys_[i].id;
       } else {
         model.tokens.push_back(
             {byte_level_ ? BytesOf(vocab_[i]) : std::string(vocab_[i].key), keys_[i].id});

@@ -9,6 +9,11 @@
 
 namespace ctx::tokenize {
 
+/// Whether the byte is the first of a character, not one that continues it.
+inline bool BeginsCharacter(char byte) noexcept {
+  return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
+}
+
 /// One code point and the number of bytes that spell it.
 struct CodePoint {
   char32_t value;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -9,12 +10,13 @@
 
 #include "tokenize/definition.h"
 
-namespace ctx::tokenize::load {
+namespace ctx::tokenize {
 
 /// Keeps pointers to the tokens that it was made of. O(n log n) to make, O(log n) a look-up.
 class TokenIndex {
  public:
-  explicit TokenIndex(std::span<const TokenDefinition> tokens);
+  explicit TokenIndex(std::span<const TokenDefinition> tokens) : TokenIndex({tokens}) {}
+  explicit TokenIndex(std::initializer_list<std::span<const TokenDefinition>> lists);
 
   /// The first such token or nullptr.
   const TokenDefinition* FindBytes(std::string_view bytes) const noexcept;
@@ -37,4 +39,4 @@ class TokenIndex {
   std::vector<Entry<TokenId>> by_id_;
 };
 
-}  // namespace ctx::tokenize::load
+}  // namespace ctx::tokenize

@@ -1,4 +1,4 @@
-#include "tokenize/load/check.h"
+#include "tokenize/check_definition.h"
 
 #include <algorithm>
 #include <string>
@@ -6,22 +6,37 @@
 #include <utility>
 #include <vector>
 
+#include "tokenize/bpe/byte_table.h"
 #include "tokenize/load/messages.h"
-#include "tokenize/load/token_index.h"
+#include "tokenize/token_index.h"
 #include "tokenize/unicode/utf8_validation.h"
 
-namespace ctx::tokenize::load {
+namespace ctx::tokenize {
 namespace {
 
+using load::Quoted;
 using MergeRule = ModelDefinition::MergeRule;
 using Symbols = ModelDefinition::Symbols;
 
 bool IsUtf8(std::string_view text) { return ValidUtf8Prefix(text) == text.size(); }
 
+template <typename... Args>
+[[noreturn]] void Fail(const Args&... message) {
+  throw LoadError(StrCat(message...));
+}
+
+void CheckUtf8(std::string_view text, const char* what) {
+  if (!IsUtf8(text)) Fail(what, " is not valid UTF-8");
+}
+
+static_assert(kMaxTokenBytes <= ByteTable::kMaxKeyBytes);
+
 class Checker {
  public:
-  Checker(const EncodingDefinition& definition, const std::string& where)
-      : definition_(definition), where_(where), model_(definition.model), tokens_(model_.tokens) {}
+  explicit Checker(const EncodingDefinition& definition)
+      : definition_(definition),
+        model_(definition.model),
+        tokens_({model_.tokens, model_.whole_tokens, model_.unused_tokens}) {}
 
   void Run() const {
     CheckSteps();
@@ -34,15 +49,6 @@ class Checker {
   }
 
  private:
-  template <typename... Args>
-  [[noreturn]] void Fail(const Args&... message) const {
-    load::Fail(where_, message...);
-  }
-
-  void CheckUtf8(std::string_view text, const char* what) const {
-    if (!IsUtf8(text)) Fail(what, " is not valid UTF-8");
-  }
-
   void CheckSteps() const {
     for (const NormalizerStep& step : definition_.normalizer) {
       using Kind = NormalizerStep::Kind;
@@ -66,15 +72,8 @@ class Checker {
   }
 
   void CheckTokens() const {
-    for (const TokenDefinition& token : model_.tokens) {
-      if (token.bytes.empty()) Fail("token ", token.id, " is empty");
-      if (token.bytes.size() > kMaxTokenBytes) {
-        Fail("token ", token.id, " is longer than ", kMaxTokenBytes, " bytes");
-      }
-      if (token.id > kMaxTokenId) Fail("token id ", token.id, " is not below 2^31");
-      if (model_.symbols == Symbols::kCharacters && !IsUtf8(token.bytes)) {
-        Fail("token ", token.id, " is not valid UTF-8");
-      }
+    for (const auto* const group : {&model_.tokens, &model_.whole_tokens, &model_.unused_tokens}) {
+      for (const TokenDefinition& token : *group) CheckToken(token);
     }
     if (const auto [a, b] = tokens_.SameBytes(); a != nullptr) {
       Fail("tokens ", a->id, " and ", b->id, " are both ", Quoted(a->bytes));
@@ -82,10 +81,28 @@ class Checker {
     if (const auto [a, b] = tokens_.SameId(); a != nullptr) {
       Fail("tokens ", Quoted(a->bytes), " and ", Quoted(b->bytes), " both have the id ", a->id);
     }
+    const bool is_canonical = model_.merge_rule == MergeRule::kRanks && model_.whole_first;
+    const bool is_sorted_out = !model_.whole_tokens.empty() || !model_.unused_tokens.empty();
+    if (is_sorted_out && !is_canonical) Fail("whole and unused tokens are for canonical models");
+    // A text that is one pre-token grows by merging on, without a look at the whole of it.
+    const bool finds_whole = !is_canonical && model_.whole_first;
+    if (model_.symbols == Symbols::kCharacters && (finds_whole || !model_.whole_tokens.empty())) {
+      Fail("tokens that are found whole are for models over bytes");
+    }
     if (model_.ranks.empty()) return;
     if (model_.merge_rule != MergeRule::kRanks || model_.ranks.size() != model_.tokens.size() ||
         !std::is_sorted(model_.ranks.begin(), model_.ranks.end())) {
       Fail("ranks must ascend, one for each token, and merging must go by them");
+    }
+  }
+
+  void CheckToken(const TokenDefinition& token) const {
+    if (token.bytes.empty()) Fail("token ", token.id, " is empty");
+    if (token.bytes.size() > kMaxTokenBytes) {
+      Fail("token ", token.id, " is longer than ", kMaxTokenBytes, " bytes");
+    }
+    if (model_.symbols == Symbols::kCharacters && !IsUtf8(token.bytes)) {
+      Fail("token ", token.id, " is not valid UTF-8");
     }
   }
 
@@ -107,7 +124,6 @@ class Checker {
       Fail("two bytes have the same id");
     }
     for (const TokenId id : sorted) {
-      if (id > kMaxTokenId) Fail("token id ", id, " is not below 2^31");
       if (tokens_.FindId(id) != nullptr) Fail("id ", id, " is a byte's and a token's");
     }
   }
@@ -128,7 +144,6 @@ class Checker {
       if (symbol.bytes.empty() || symbol.bytes.size() > kMaxTokenBytes || !IsUtf8(symbol.bytes)) {
         Fail("user-defined symbol ", symbol.id, " is empty, too long or not valid UTF-8");
       }
-      if (symbol.id > kMaxTokenId) Fail("token id ", symbol.id, " is not below 2^31");
       if (tokens_.FindBytes(symbol.bytes) != nullptr || IsOrdinary(symbol.id)) {
         Fail("user-defined symbol ", symbol.id, " is also an ordinary token");
       }
@@ -208,15 +223,15 @@ class Checker {
   }
 
   const EncodingDefinition& definition_;
-  const std::string& where_;
   const ModelDefinition& model_;
   const TokenIndex tokens_;
 };
 
 }  // namespace
 
-void CheckDefinition(const EncodingDefinition& definition, const std::string& where) {
-  Checker(definition, where).Run();
+const EncodingDefinition& CheckDefinition(const EncodingDefinition& definition) {
+  Checker(definition).Run();
+  return definition;
 }
 
-}  // namespace ctx::tokenize::load
+}  // namespace ctx::tokenize

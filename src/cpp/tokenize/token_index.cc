@@ -1,9 +1,9 @@
-#include "tokenize/load/token_index.h"
+#include "tokenize/token_index.h"
 
 #include <algorithm>
 #include <cstddef>
 
-namespace ctx::tokenize::load {
+namespace ctx::tokenize {
 namespace {
 
 /// Orders as the bytes do, but for those that differ behind the eighth or in length alone.
@@ -23,22 +23,23 @@ TokenIndex::Pair FirstPair(const Entries& sorted, Same same) {
 
 }  // namespace
 
-TokenIndex::TokenIndex(std::span<const TokenDefinition> tokens) {
-  by_bytes_.reserve(tokens.size());
-  by_id_.reserve(tokens.size());
-  for (const TokenDefinition& token : tokens) {
-    by_bytes_.push_back({KeyOf(token.bytes), &token});
-    by_id_.push_back({token.id, &token});
+TokenIndex::TokenIndex(std::initializer_list<std::span<const TokenDefinition>> lists) {
+  std::size_t num_tokens = 0;
+  for (const auto tokens : lists) num_tokens += tokens.size();
+  by_bytes_.reserve(num_tokens);
+  by_id_.reserve(num_tokens);
+  for (const auto tokens : lists) {
+    for (const TokenDefinition& token : tokens) {
+      by_bytes_.push_back({KeyOf(token.bytes), &token});
+      by_id_.push_back({token.id, &token});
+    }
   }
-  // Equal tokens stay in their order, by their address.
-  std::sort(by_bytes_.begin(), by_bytes_.end(), [](const auto& a, const auto& b) {
-    if (a.key != b.key) return a.key < b.key;
-    const int order = a.token->bytes.compare(b.token->bytes);
-    return order != 0 ? order < 0 : a.token < b.token;
+  // Stable: equal tokens stay in their order.
+  std::stable_sort(by_bytes_.begin(), by_bytes_.end(), [](const auto& a, const auto& b) {
+    return a.key != b.key ? a.key < b.key : a.token->bytes < b.token->bytes;
   });
-  std::sort(by_id_.begin(), by_id_.end(), [](const auto& a, const auto& b) {
-    return a.key != b.key ? a.key < b.key : a.token < b.token;
-  });
+  std::stable_sort(by_id_.begin(), by_id_.end(),
+                   [](const auto& a, const auto& b) { return a.key < b.key; });
 }
 
 const TokenDefinition* TokenIndex::FindBytes(std::string_view bytes) const noexcept {
@@ -66,4 +67,4 @@ TokenIndex::Pair TokenIndex::SameId() const noexcept {
   return FirstPair(by_id_, [](const auto& a, const auto& b) { return a.key == b.key; });
 }
 
-}  // namespace ctx::tokenize::load
+}  // namespace ctx::tokenize
