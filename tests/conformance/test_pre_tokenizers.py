@@ -366,7 +366,7 @@ def test_a_final_prefix_stays_whatever_is_appended() -> None:
 
 
 def test_a_search_that_backtracks_too_much_says_so() -> None:
-    with pytest.raises(ValueError, match=r"gave up that began at byte 2 of its text"):
+    with pytest.raises(ValueError, match=r"gave up that began at byte 2 of a piece of 10002 bytes"):
         ours(r"(?:a|b|ab)+[xy]|é", "é" + "ab" * 5000, "huggingface", "isolated", invert=False)
 
 
@@ -377,3 +377,17 @@ def test_patterns_are_run_only_when_allowed() -> None:
         "x", pat_str=r"\w+", mergeable_ranks=SINGLE_BYTES, special_tokens={}, allow_regex=True
     )
     assert encoding.encode("ab, c") == [97, 98, 99]  # tiktoken drops what does not match
+
+
+def test_an_encoding_out_of_tiktoken_may_have_any_pattern() -> None:
+    theirs = tiktoken.Encoding(
+        "x",
+        pat_str=r"\w+|[^\w\s]",
+        mergeable_ranks=SINGLE_BYTES | {b"ab": 256, b"b,": 257},
+        special_tokens={"<x>": 300},
+    )
+    with pytest.raises(ctxengine.LoadError, match="allow_regex=True"):
+        ctxengine.Encoding.from_tiktoken(theirs)
+    encoding = ctxengine.Encoding.from_tiktoken(theirs, allow_regex=True)
+    for text in ["ab, c", "<x>ab", *texts(8, 50)]:
+        assert encoding.encode_ordinary(text) == theirs.encode_ordinary(text)

@@ -51,6 +51,13 @@ def encoding(request, tmp_path_factory):
     return ctxengine.load(family(request.param, tmp_path_factory.mktemp("vocabulary")).path)
 
 
+def test_a_pair_of_surrogates_is_two_lone_ones_when_it_is_cut(encoding):
+    whole, cut = encoding.appender("a\ud83d\udcbb"), encoding.appender("a\ud83d")
+    cut.append("\udcbb")
+    assert whole.ids.tolist() == encoding.encode("a\U0001f4bb")
+    assert cut.ids.tolist() == encoding.encode("a\ufffd\ufffd")
+
+
 def test_random_append_sequences(encoding):
     generator = random.Random(encoding.fingerprint)
     for number in range(NUM_SEQUENCES):

@@ -44,7 +44,8 @@ class Appender:
         Parameters
         ----------
         text : str
-            Any text; where it is cut into pieces makes no difference to ordinary text.
+            Any text; where it is cut into pieces makes no difference to ordinary text, except that
+            a pair of surrogates must not be cut: each half becomes U+FFFD.
         trusted : bool
             Whether spellings of special tokens in `text` are special tokens. Otherwise they are
             text, also when the pieces around complete them. The ids are those of

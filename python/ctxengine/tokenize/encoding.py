@@ -127,19 +127,30 @@ class Encoding:
         return encoding
 
     @classmethod
-    def from_tiktoken(cls, encoding: Any) -> Encoding:
+    def from_tiktoken(cls, encoding: Any, *, allow_regex: bool = False) -> Encoding:
         """Make the same encoding out of a ``tiktoken.Encoding``.
+
+        Parameters
+        ----------
+        encoding : tiktoken.Encoding
+        allow_regex : bool
+            As for `Encoding`.
+
+        Returns
+        -------
+        Encoding
 
         Raises
         ------
         LoadError
-            If its pattern is not one of the published ones.
+            If its pattern is not one of the published ones and `allow_regex` is false.
         """
         return cls(
             encoding.name,
             pat_str=encoding._pat_str,
             mergeable_ranks=encoding._mergeable_ranks,
             special_tokens=encoding._special_tokens,
+            allow_regex=allow_regex,
         )
 
     @classmethod
@@ -235,7 +246,8 @@ class Encoding:
         -----
         Linear in the text, whatever it is. Each pre-token is looked up as a whole; one that is no
         token is merged from single bytes, always joining the pair whose bytes have the lowest rank
-        (Sennrich et al., 2016, on bytes; the rule is that of tiktoken).
+        (Sennrich et al., 2016, on bytes; the rule is that of tiktoken). A SentencePiece model has
+        no pre-tokens and merges from characters; one that is in no token becomes its bytes.
         """
         allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
         try:
@@ -326,7 +338,9 @@ class Encoding:
 
         Valid UTF-8 is encoded as by `encode_ordinary`. Otherwise the text before the first
         malformed byte is, except that its last pre-token (with blank tokens before it, if it is
-        blank) and all bytes from there on are merged as one pre-token, as tiktoken has it.
+        blank) and all bytes from there on are merged as one pre-token, as tiktoken has it. With a
+        SentencePiece model, and wherever text is normalized, each malformed byte becomes its byte
+        token and what lies between is encoded as text of its own.
 
         Returns
         -------

@@ -111,8 +111,8 @@ RegexMatcher::Outcome RegexMatcher::Search(std::string_view text, std::size_t fr
   if (result == PCRE2_ERROR_NOMEMORY) throw std::bad_alloc();
   if (result < 0) {
     throw ArgumentError(StrCat("regular expression ", QuotedPattern(regex_.pattern()),
-                               ": the search gave up that began at byte ", from, " of its text (",
-                               MessageOf(result), ")"));
+                               ": the search gave up that began at byte ", from, " of a piece of ",
+                               text.size(), " bytes (", MessageOf(result), ")"));
   }
   const PCRE2_SIZE* const ends = pcre2_get_ovector_pointer(state_->data.get());
   match = {ends[0], ends[1]};
