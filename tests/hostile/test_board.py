@@ -22,7 +22,7 @@ TIMEOUT_S = 60
 def names() -> list[str]:
     sys.path.insert(0, str(FOLDER))
     try:
-        for module in ("text_cases", "file_cases", "api_cases", "thread_cases"):
+        for module in ("text_cases", "file_cases", "api_cases", "thread_cases", "cut_cases"):
             importlib.import_module(module)
         return list(importlib.import_module("cases").CASES)
     finally:

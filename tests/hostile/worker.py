@@ -8,6 +8,7 @@ import sys
 import traceback
 
 import api_cases  # noqa: F401 - each registers its cases
+import cut_cases  # noqa: F401
 import file_cases  # noqa: F401
 import text_cases  # noqa: F401
 import thread_cases  # noqa: F401

@@ -9,6 +9,7 @@
 #include "tokenize/bpe/canonical_model.h"
 #include "tokenize/bpe/merge.h"
 #include "tokenize/check_definition.h"
+#include "tokenize/text_counter.h"
 #include "tokenize/unicode/utf8_validation.h"
 
 namespace ctx::tokenize {
@@ -468,7 +469,24 @@ void Encoding::EncodeNormalized(std::string_view utf8, std::size_t limit,
   rollback.Commit();
 }
 
+/// Whether chunks need less memory than a normalized copy, and are worth it.
+bool Encoding::IsCountedInChunks(std::size_t size_bytes) const noexcept {
+  return !normalizer_.empty() && size_bytes > TextCounter::kChunkBytes &&
+         normalizer_.Promises(Normalizer::Position::kInputStart);
+}
+
+std::int64_t Encoding::CountNormalized(std::string_view utf8, std::size_t limit) const {
+  CountIds sink(vocabulary_);
+  ForNormalized(utf8, limit, sink);
+  return sink.count();
+}
+
 std::int64_t Encoding::CountOrdinary(std::string_view utf8) const {
+  if (IsCountedInChunks(utf8.size())) {
+    TextCounter counter(*this);
+    counter.FeedLast(utf8);
+    if (const auto count = counter.count()) return *count;
+  }
   CountIds sink(vocabulary_);
   ForOrdinary(utf8, Normalizer::Position::kInputStart, sink);
   return sink.count();
@@ -479,6 +497,11 @@ bool Encoding::FitsOrdinary(std::string_view utf8, std::int64_t limit) const {
   // A text that is too long by far needs no look.
   if (max_text_bytes_ && utf8.size() / *max_text_bytes_ > static_cast<std::uint64_t>(limit)) {
     return false;
+  }
+  if (IsCountedInChunks(utf8.size())) {
+    TextCounter counter(*this, limit);
+    counter.FeedLast(utf8);
+    if (counter.count()) return !counter.Full();
   }
   CountIds sink(vocabulary_, limit);
   ForOrdinary(utf8, Normalizer::Position::kInputStart, sink);
@@ -540,6 +563,27 @@ void Encoding::EncodeSegments(std::span<const Segment> segments, std::vector<Tok
 }
 
 std::int64_t Encoding::CountSegments(std::span<const Segment> segments) const {
+  std::size_t size_bytes = 0;
+  for (const Segment& segment : segments) size_bytes += segment.text.size();
+  if (size_bytes > TextCounter::kChunkBytes) {
+    TextCounter counter(*this);
+    for (const Segment& segment : segments) {
+      std::size_t done = 0;
+      if (segment.trusted) {
+        const TextRange all{0, segment.text.size()};
+        SpecialTokenMatches matches(special_tokens_, segment.text, {&all, 1});
+        while (const auto match = matches.Next()) {
+          counter.Feed(segment.text.substr(done, match->begin - done));
+          counter.EndSection();
+          counter.Add(1);
+          done = match->end;
+        }
+      }
+      counter.Feed(segment.text.substr(done));
+    }
+    counter.EndSection();
+    if (const auto count = counter.count()) return *count;
+  }
   CountIds sink(vocabulary_);
   ForSegments(special_tokens_, segments, sink);
   return sink.count();

@@ -55,7 +55,8 @@ class Encoding {
   std::int64_t CountOrdinary(std::string_view utf8) const;
 
   /// Whether CountOrdinary(utf8) <= limit, in O(limit): it stops as soon as the answer is known.
-  /// (O(text) where a normalizer or pre-tokenizer may take text away.)
+  /// (O(text) where a normalizer promises nothing, or normalizer or pre-tokenizer may take text
+  /// away.)
   bool FitsOrdinary(std::string_view utf8, std::int64_t limit) const;
 
   /// The spellings in `allowed` become their ids, all else is ordinary text.
@@ -76,6 +77,8 @@ class Encoding {
   /// Text that has passed the normalizer: those of its pre-tokens that begin before byte `limit`,
   /// the end of one of them.
   void EncodeNormalized(std::string_view utf8, std::size_t limit, std::vector<TokenId>& ids) const;
+  /// How many ids those are.
+  std::int64_t CountNormalized(std::string_view utf8, std::size_t limit) const;
 
   /// Any bytes, UTF-8 or not; decoding the ids gives the bytes back where the normalizer does.
   /// Valid UTF-8 is encoded as by EncodeOrdinary. Otherwise, without a normalizer and with bytes
@@ -139,6 +142,7 @@ class Encoding {
   void ForSegments(const SpecialTokens& special_tokens, std::span<const Segment> segments,
                    Sink& sink) const;
   std::size_t NumUnstable(std::span<const TokenId> ids, std::size_t num_last) const noexcept;
+  bool IsCountedInChunks(std::size_t size_bytes) const noexcept;
   void Finish();
   void MakeTokenTexts();
   std::string MakeFingerprint() const;

@@ -22,6 +22,9 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
 
 namespace ctx::tokenize {
 namespace {
@@ -118,6 +121,8 @@ class TreeMerger {
  public:
   TreeMerger(const Vocabulary& vocabulary, std::string_view bytes)
       : vocabulary_(vocabulary), bytes_(bytes) {}
+
+  void SetBytes(std::string_view bytes) noexcept { bytes_ = bytes; }
 
   /// Merges bytes [begin, end), at least one, and appends the ranks.
   void Merge(std::size_t begin, std::size_t end, std::vector<Rank>& ranks) {
@@ -238,18 +243,34 @@ class BlockMerger {
         merger_.Merge(0, bytes_.size(), window);
         break;
       }
-      if (window.size() >= 2 * kWindowTokens) {
-        const std::size_t num_surplus = window.size() - kWindowTokens;
-        window.erase(window.begin(), window.begin() + static_cast<std::ptrdiff_t>(num_surplus));
-        num_dropped += static_cast<std::int64_t>(num_surplus);
-      }
+      num_dropped += static_cast<std::int64_t>(CutWindow(window, done).num_tokens);
     }
     return num_dropped + static_cast<std::int64_t>(window.size());
   }
 
- private:
-  /// Tokens that counting keeps, for taking back.
-  static constexpr std::size_t kWindowTokens = 4 * kBlockBytes;
+  // What MergeCounter does with a window of the bytes.
+
+  /// `bytes` instead of those so far; `num_new` of them have not been seen before.
+  void SetBytes(std::string_view bytes, std::size_t num_new) noexcept {
+    bytes_ = bytes;
+    merger_.SetBytes(bytes);
+    work_left_ += 8 * num_new;
+  }
+  void Restart() noexcept { work_left_ = kBlockBytes; }
+
+  struct Dropped {
+    std::size_t num_tokens;
+    std::size_t end;  // of their bytes
+  };
+  /// Drops tokens at the front of those of the bytes up to `done`, if there are more than enough
+  /// for taking back. The bytes of a character stay together.
+  Dropped CutWindow(std::vector<Rank>& window, std::size_t done) const {
+    if (window.size() < 2 * kWindowTokens) return {0, 0};
+    std::size_t num_dropped = window.size();
+    while (window.size() - num_dropped < kWindowTokens) TakeBack(window, num_dropped, done);
+    window.erase(window.begin(), window.begin() + static_cast<std::ptrdiff_t>(num_dropped));
+    return {num_dropped, done};
+  }
 
   /// Merges the block that begins at `done` and moves `done` to its end. False, and nothing
   /// changed, when all has to be merged in one go.
@@ -281,6 +302,10 @@ class BlockMerger {
     done = block_end;
     return true;
   }
+
+ private:
+  /// Tokens that counting keeps, for taking back.
+  static constexpr std::size_t kWindowTokens = kBlockBytes;
 
   /// Takes the last part before `end` off: a token, or all the bytes of a character without one.
   void TakeBack(const std::vector<Rank>& ranks, std::size_t& num_kept, std::size_t& end) const {
@@ -449,6 +474,93 @@ void MergeLong(const Vocabulary& vocabulary, std::string_view bytes, std::vector
 
 std::int64_t CountMerged(const Vocabulary& vocabulary, std::string_view bytes) {
   return WithBlockMerger(vocabulary, bytes, [](auto merger) { return merger.Count(); });
+}
+
+struct MergeCounter::State {
+  using Merger = std::variant<BlockMerger<false>, BlockMerger<true>>;
+
+  explicit State(const Vocabulary& all)
+      : vocabulary(all),
+        merger(WithBlockMerger(all, {}, [](auto blocks) { return Merger(std::move(blocks)); })) {
+    Restart();
+  }
+
+  void Restart() {
+    bytes.clear();
+    window.clear();
+    merged_end = size_bytes = 0;
+    num_dropped = 0;
+    gave_up = false;
+    std::visit([](auto& blocks) { blocks.Restart(); }, merger);
+    SetBytes(0);
+  }
+
+  /// Merges block by block, until fewer than `num_left` bytes are left.
+  void MergeUntil(std::size_t num_left) {
+    std::visit(
+        [&](auto& blocks) {
+          while (!gave_up && bytes.size() - merged_end >= num_left) {
+            gave_up =
+                !blocks.MergeBlock(merged_end, window, 0, /*may_start_over=*/num_dropped == 0);
+            const auto dropped = blocks.CutWindow(window, merged_end);
+            if (dropped.num_tokens == 0) continue;
+            num_dropped += static_cast<std::int64_t>(dropped.num_tokens);
+            bytes.erase(0, dropped.end);
+            merged_end -= dropped.end;
+            blocks.SetBytes(bytes, 0);
+          }
+        },
+        merger);
+  }
+
+  void SetBytes(std::size_t num_new) {
+    std::visit([&](auto& blocks) { blocks.SetBytes(bytes, num_new); }, merger);
+  }
+
+  const Vocabulary& vocabulary;
+  Merger merger;
+  std::string bytes;         // all, but for those of the ranks that were dropped at the front
+  std::vector<Rank> window;  // what bytes [0, merged_end) give
+  std::size_t merged_end = 0;
+  std::int64_t num_dropped = 0;  // ranks before the window
+  std::size_t size_bytes = 0;
+  bool gave_up = false;
+};
+
+MergeCounter::MergeCounter(const Vocabulary& vocabulary)
+    : state_(std::make_unique<State>(vocabulary)) {}
+
+MergeCounter::~MergeCounter() = default;
+
+void MergeCounter::Feed(std::string_view bytes) {
+  State& state = *state_;
+  state.size_bytes += bytes.size();
+  if (state.gave_up) return;
+  state.bytes.append(bytes);
+  state.SetBytes(bytes.size());
+  state.MergeUntil(kBlockBytes);
+}
+
+std::optional<std::int64_t> MergeCounter::Finish() {
+  State& state = *state_;
+  std::optional<std::int64_t> count;
+  const bool may_be_token = state.size_bytes <= state.vocabulary.max_token_bytes();
+  const bool has_all = !state.gave_up && state.num_dropped == 0;
+  if (state.size_bytes == 0) {
+    count = 0;
+  } else if (may_be_token && has_all && state.vocabulary.Find(state.bytes) != kNoToken) {
+    count = 1;
+  } else if (state.size_bytes <= kShortBytes) {
+    std::array<Rank, kShortBytes> merged;
+    const char* const end = state.bytes.data() + state.bytes.size();
+    count =
+        static_cast<std::int64_t>(MergeShort(state.vocabulary, state.bytes, end, merged.data()));
+  } else if (has_all || !may_be_token) {
+    state.MergeUntil(1);
+    if (!state.gave_up) count = state.num_dropped + std::ssize(state.window);
+  }
+  state.Restart();
+  return count;
 }
 
 void Merge(const Vocabulary& vocabulary, std::string_view bytes, std::vector<Rank>& ranks) {

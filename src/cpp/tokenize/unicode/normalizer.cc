@@ -209,14 +209,19 @@ bool Normalizer::MayCutBefore(char32_t c) const noexcept {
   return true;
 }
 
-std::size_t Normalizer::StablePrefix(std::string_view text, Position position) const noexcept {
-  if (!(position == Position::kMiddle ? promises_middle_ : promises_start_)) return 0;
+bool Normalizer::IsStableCut(std::string_view text, std::size_t at) const noexcept {
+  return looking_end_ == 0 || MayCutBefore(FirstOf(text.substr(at)).value);
+}
+
+std::size_t Normalizer::StablePrefix(std::string_view text, Position position,
+                                     std::size_t from) const noexcept {
+  if (!Promises(position)) return 0;
   if (looking_end_ == 0) return text.size();
-  for (std::size_t at = text.size(); at > 0;) {
+  for (std::size_t at = text.size(); at > from;) {
     do {
       --at;
     } while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
-    if (MayCutBefore(FirstOf(text.substr(at)).value)) return at;
+    if (IsStableCut(text, at)) return at;
   }
   return 0;
 }

@@ -52,9 +52,19 @@ class Normalizer {
   /// patterns it ends before the last character that no step can join with what stands before it.
   /// 0, for lack of a promise, also where a normalization form comes before a step that looks at
   /// neighbours (other than a form) and where a text's beginning may be erased before something is
-  /// prepended, or something of several characters is prepended unless it is there. O(bytes of
-  /// `rest`).
-  std::size_t StablePrefix(std::string_view text, Position position) const noexcept;
+  /// prepended, or something of several characters is prepended unless it is there. Also 0 when the
+  /// prefix would be shorter than `from`. O(bytes of `rest`, of those behind `from`).
+  std::size_t StablePrefix(std::string_view text, Position position,
+                           std::size_t from = 0) const noexcept;
+
+  /// Whether StablePrefix promises anything.
+  bool Promises(Position position) const noexcept {
+    return position == Position::kMiddle ? promises_middle_ : promises_start_;
+  }
+
+  /// Whether the beginning of the character at `at`, not that of the text, is such a cut: P may end
+  /// there. Where Promises says so. O(1).
+  bool IsStableCut(std::string_view text, std::size_t at) const noexcept;
 
  private:
   std::string_view Run(std::string_view text, Position position, std::string& buffer,

@@ -1,0 +1,71 @@
+"""Hostile text of a megabyte that is counted and cut: memory and work stay in bounds."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import sys
+from pathlib import Path
+
+import ctxengine
+from cases import case, encoding
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+
+SIZE = 1_000_000
+
+
+@functools.cache
+def vocabulary(name: str) -> ctxengine.Encoding | None:
+    """Return the encoding, or nothing when the package that carries it is not installed."""
+    if name != "mistral_v3":
+        return encoding(name)
+    spec = importlib.util.find_spec("mistral_common")
+    if spec is None or spec.origin is None:
+        return None
+    data = Path(spec.origin).parent / "data"
+    return ctxengine.load(data / "mistral_instruct_tokenizer_240323.model.v3")
+
+
+def status_bytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+def peak_bytes(call) -> int:
+    """Return how far the resident size rose above what it was before the call."""
+    ctypes.CDLL(None).malloc_trim(0)  # else memory kept from before would hide what is taken
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+    before = status_bytes("VmRSS")
+    call()
+    return max(0, status_bytes("VmHWM") - before)
+
+
+# What NFC changes, what SentencePiece makes longer, and one pre-token of it all.
+LONG_TEXTS = {
+    "spaces": " " * (4 * SIZE),
+    "letters": "a" * (4 * SIZE),
+    "words": "some words " * (SIZE // 2),
+    "accents apart": "e\u0301" * SIZE,
+    "accented words": "cafe\u0301 " * SIZE,
+    "hangul in parts": "\u1112\u1161\u11ab" * (SIZE // 2),
+    "one letter changed": "\u212b" + "a" * (4 * SIZE),
+    "kelvin signs": "\u212a" * SIZE,
+}
+
+
+def takes_little_memory(name: str, text: str) -> None:
+    ours = vocabulary(name)
+    if ours is None:
+        return
+    size_bytes = len(text.encode())
+    expected = len(ours.encode_to_numpy(text, disallowed_special=()))  # the str keeps its UTF-8
+    assert ours.count(text) == expected
+    for call in (lambda: ours.count(text), lambda: ours.fits(text, size_bytes)):
+        assert peak_bytes(call) <= size_bytes
+
+
+for _name in ("cl100k_base", "qwen3", "mistral_v3"):
+    for _what, _text in LONG_TEXTS.items():
+        case(f"memory to count: {_name}, {_what}", _name, _text)(takes_little_memory)
