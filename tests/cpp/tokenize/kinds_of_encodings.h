@@ -2,6 +2,7 @@
 // normalizers of all sorts, user-defined symbols; and text that is hard on them.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <string>
@@ -48,7 +49,9 @@ inline ModelDefinition CharacterModel(const std::vector<std::string>& user_defin
                                   "[",      "X",        "]",       "X]",
                                   "1",      "\u0301",   "e\u0301", "abab",
                                   "b\u2581"}) {
-    model.tokens.push_back({token, next++});
+    if (std::ranges::find(user_defined, token) == user_defined.end()) {
+      model.tokens.push_back({token, next++});
+    }
   }
   for (const std::string& spelling : user_defined) model.user_defined.push_back({spelling, next++});
   return model;
