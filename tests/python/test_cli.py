@@ -19,7 +19,7 @@ from ctxengine.cli import main
 from ctxengine.cli.io import Progress, pieces
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/support_chat.json"
-COMMANDS = ["demo", "plan", "count", "encode", "decode"]
+COMMANDS = ["demo", "plan", "count", "encode", "decode", "bench"]
 
 
 @pytest.fixture
