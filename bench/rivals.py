@@ -1,10 +1,17 @@
-"""What ctxengine is measured beside."""
+"""What ctxengine is measured beside.
+
+The tokenizers themselves are those of ``ctxengine bench``; here each is loaded once for a whole
+run, and one is told apart from what is only missing.
+"""
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
-from collections.abc import Callable
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +19,11 @@ import ctxengine
 import jinja2
 import jinja2.sandbox
 import tiktoken
+from ctxengine.cli import contenders
+from ctxengine.cli.contenders import Contender, Tables
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "third_party/chat_templates"
+ABSENT: dict[tuple[str, str], str] = {}  # (library, encoding) to why
 
 
 @functools.cache
@@ -22,15 +32,53 @@ def tiktoken_encoding(name: str) -> tiktoken.Encoding:
     return ctxengine.get_encoding(name).as_tiktoken()
 
 
+@functools.cache
+def folder() -> Path:
+    """Return a folder for what rivals and fresh processes read; removed at the end."""
+    made = tempfile.TemporaryDirectory()
+    atexit.register(made.cleanup)
+    return Path(made.name)
+
+
+@functools.cache
+def tables(name: str) -> Tables:
+    """Return the encoding as the files and facts that rivals load."""
+    return contenders.write_tables(ctxengine.get_encoding(name), folder())
+
+
+@functools.cache
+def _load(library: str, name: str) -> Contender | None:
+    try:
+        return contenders.load(library, tables(name))
+    except contenders.Absent as absent:
+        ABSENT[library, name] = str(absent)
+        return None
+
+
+def loaded(name: str, libraries: Iterable[str] = contenders.NAMES) -> dict[str, Contender]:
+    """Return the libraries that are there, with this encoding."""
+    found = {library: _load(library, name) for library in libraries}
+    return {library: contender for library, contender in found.items() if contender is not None}
+
+
 def jinja2_counter(name: str) -> Callable[[list[Any]], int]:
     """Return a count of messages as a gateway without a count table makes it: render, encode."""
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
     template = environment.from_string((TEMPLATES / f"{name}.jinja").read_text())
-    encoding = tiktoken_encoding(name)
+    ours = ctxengine.get_encoding(name)
+    encoding = tiktoken.Encoding(
+        name,
+        pat_str=ours._pat_str,
+        mergeable_ranks=ours._mergeable_ranks,
+        special_tokens=ours._special_tokens,
+    )
+    form = "NFC" if name.startswith("qwen") else None
 
     def count(messages: list[Any]) -> int:
         text = template.render(messages=messages, tools=None, add_generation_prompt=True)
+        if form is not None:
+            text = unicodedata.normalize(form, text)
         return len(encoding.encode(text, allowed_special="all"))
 
     return count
