@@ -35,6 +35,8 @@ TEST_CASE("classes are of Unicode 16 and folding is theirs") {
   CHECK(Matches("[\\s\\d]+", "a 1\u2003٣b") == Pieces{" 1\u2003٣"});
   CHECK(Matches("(?i)sk", "SK ſ\u212A sK") == Pieces{"SK", "ſ\u212A", "sK"});
   CHECK(Matches("[^a-c]", "abcé") == Pieces{"é"});
+  CHECK(Matches("[\\w&&[^a-c]]+", "abxéc1") == Pieces{"xé", "1"});
+  CHECK(Matches("[^\\w&&\\D]", "a1") == Pieces{"1"});  // all but (word and no digit)
   CHECK(Matches("\\p{Garay}+", "a\U00010D50") == Pieces{"\U00010D50"});  // new in 16.0
 }
 

@@ -23,6 +23,12 @@ CodePointSet PropertySet(std::string_view name) {
   return set;
 }
 
+CodePointSet Intersection(const CodePointSet& a, const CodePointSet& b) {
+  CodePointSet outside = a.Complement();
+  outside.Add(b.Complement());
+  return outside.Complement();
+}
+
 bool IsAsciiAlphanumeric(char32_t c) noexcept {
   return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
 }
@@ -50,7 +56,7 @@ std::string QuotedPattern(std::string_view pattern) {
   constexpr std::size_t kMaxBytes = 200;
   if (pattern.size() <= kMaxBytes) return StrCat('\'', pattern, '\'');
   std::size_t size = kMaxBytes;
-  while ((pattern[size] & 0xC0) == 0x80) --size;
+  while (!BeginsCharacter(pattern[size])) --size;
   return StrCat('\'', pattern.substr(0, size), "'...");
 }
 
@@ -239,7 +245,8 @@ CodePointSet ClassReader::ReadClass(bool fold, int depth) {
   if (depth > kMaxDepth) Refuse("classes nested too deep");
   Next();  // the [
   const bool negated = Skip("^");
-  CodePointSet members;
+  CodePointSet members;  // since the last &&
+  std::optional<CodePointSet> before;
   const std::size_t first = at_;
   while (true) {
     if (AtEnd()) Refuse("[ without ]", offset);
@@ -249,8 +256,18 @@ CodePointSet ClassReader::ReadClass(bool fold, int depth) {
       ++at_;
       break;
     }
-    for (const std::string_view operation : {"&&", "--", "~~", "[:", "[.", "[="}) {
+    for (const std::string_view operation : {"--", "~~", "[:", "[.", "[="}) {
       if (pattern_.substr(at_).starts_with(operation)) Refuse(operation);
+    }
+    if (Skip("&&")) {
+      if (fold && is_onig_) Refuse("&& under (?i)", item_offset);
+      const bool has_right_side =
+          !AtEnd() && std::string_view("]&-").find(PeekByte()) == std::string_view::npos;
+      if (item_offset == first || !has_right_side) Refuse("&& without two sides", item_offset);
+      members = Folded(std::move(members), fold, offset);
+      before = before ? Intersection(*before, members) : std::move(members);
+      members = CodePointSet();
+      continue;
     }
     if (PeekByte() == '[') {
       members.Add(ReadClass(fold, depth + 1));
@@ -276,7 +293,8 @@ CodePointSet ClassReader::ReadClass(bool fold, int depth) {
     CodePointRange range{*item.character, *item.character};
     if (is_range) {
       ++at_;
-      if (PeekByte() == '[' || PeekByte() == '-') Refuse("this range", item_offset);
+      const bool is_clear = PeekByte() != '[' && PeekByte() != '-' && !rest.starts_with("-&&");
+      if (!is_clear) Refuse("this range", item_offset);
       const ClassItem last = PeekByte() == '\\' ? ReadEscape(fold, true) : ClassItem{Next(), {}};
       if (!last.character) Refuse("a range to a class", item_offset);
       range.last = *last.character;
@@ -289,6 +307,7 @@ CodePointSet ClassReader::ReadClass(bool fold, int depth) {
     members.Add(CodePointSet(range));
   }
   members = Folded(std::move(members), fold, offset);
+  if (before) members = Intersection(*before, members);
   return negated ? members.Complement() : members;
 }
 

@@ -1,6 +1,6 @@
 // Reads the regular expressions of published tokenizers and writes them for PCRE2.
 //
-// The subset: literals and escapes; classes, nested ones included; groups, (?i) in front and
+// The subset: literals and escapes; classes, nested ones and && included; groups, (?i) in front and
 // (?i:...); lookaround, lookbehind of fixed lengths; greedy, lazy and possessive quantifiers;
 // alternation; . ^ $ \A \z \b \B; \s \d \w \h and \p{..} with general categories, scripts,
 // Alphabetic and White_Space.
@@ -15,6 +15,7 @@
 //   {m,n}+           possessive                  {m,n}, repeated
 //   {,n}             refused                     {0,n}
 //   (?i)             simple folding              full folding; refused where that differs
+//   && under (?i)    folds both sides            refused
 //
 // Pure functions: callable from any thread.
 #pragma once
