@@ -27,7 +27,7 @@ struct PreTokenizerParts {
 };
 PreTokenizerParts ReadPreTokenizer(const JsonValue& pre_tokenizer);
 
-/// Where and how Metaspace puts its replacement before the text; also a decoder's section.
+/// Where and how Metaspace puts its replacement before the text.
 struct MetaspaceParts {
   enum class PrependScheme { kAlways, kFirst, kNever };
   std::string_view replacement;
