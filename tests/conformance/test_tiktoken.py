@@ -292,12 +292,12 @@ def test_public_names_and_parameters_are_tiktokens():
         method = getattr(tiktoken.Encoding, name, None)
         if not inspect.isfunction(method):
             continue
-        parameters = inspect.signature(method).parameters
-        ours = inspect.signature(getattr(tokenize.Encoding, name)).parameters
+        _, *parameters = inspect.signature(method).parameters.values()
+        _, *ours = inspect.signature(getattr(tokenize.Encoding, name)).parameters.values()
         # Ours come after theirs, by keyword only, with defaults.
-        extra = list(ours.values())[len(parameters) :]
-        assert [(p.name, p.kind) for p in ours.values() if p not in extra] == [
-            (p.name, p.kind) for p in parameters.values()
+        extra = ours[len(parameters) :]
+        assert [(p.name, p.kind) for p in ours if p not in extra] == [
+            (p.name, p.kind) for p in parameters
         ], name
         assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in extra), name
     for name in ("Encoding", "encoding_for_model", "encoding_name_for_model", "get_encoding"):

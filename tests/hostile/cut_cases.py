@@ -60,10 +60,11 @@ def takes_little_memory(name: str, text: str) -> None:
     if ours is None:
         return
     size_bytes = len(text.encode())
-    expected = len(ours.encode_to_numpy(text, disallowed_special=()))  # the str keeps its UTF-8
+    expected = len(ours.encode_to_numpy(text, disallowed_special=()))
+    utf8_bytes = 0 if text.isascii() else size_bytes  # made for each call
     assert ours.count(text) == expected
     for call in (lambda: ours.count(text), lambda: ours.fits(text, size_bytes)):
-        assert peak_bytes(call) <= size_bytes
+        assert peak_bytes(call) <= utf8_bytes + size_bytes
 
 
 for _name in ("cl100k_base", "qwen3", "mistral_v3"):

@@ -58,7 +58,7 @@ class ModelFacts(NamedTuple):
 _NO_FACTS = ModelFacts({}, None, None)
 
 
-class Encoding:
+class Encoding(_core.EncodingCalls):
     """A BPE encoding: special tokens, normalizer, pre-tokenizer and vocabulary.
 
     Use `get_encoding` for the shipped ones. The constructor takes tables of your own, as tiktoken's
@@ -112,7 +112,7 @@ class Encoding:
         self._init_native(native)
 
     def _init_native(self, native: _core.Encoding, facts: ModelFacts = _NO_FACTS) -> None:
-        self._native = native
+        self._bind(native)
         self._facts = facts
         self._special_tokens = native.special_tokens()
         self._special_ids = frozenset(self._special_tokens.values())
@@ -209,147 +209,6 @@ class Encoding:
         )
 
     # --- text to ids ---
-
-    def encode(
-        self,
-        text: str,
-        *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
-        disallowed_special: Literal["all"] | Collection[str] = "all",
-    ) -> list[int]:
-        """Encode a text.
-
-        Special tokens steer a model, so text from outside must not be able to spell them by
-        accident: by default their spellings in `text` are an error.
-
-        Parameters
-        ----------
-        text : str
-            Pairs of surrogates count as the character that they spell, lone ones as U+FFFD.
-        allowed_special : set of str or "all"
-            Spellings that become special tokens: leftmost first, the longest of those that begin at
-            the same place.
-        disallowed_special : collection of str or "all"
-            Spellings that are refused. "all" stands for all that are not allowed; ``()`` lets
-            spellings that are not allowed pass as ordinary text.
-
-        Returns
-        -------
-        list of int
-
-        Raises
-        ------
-        SpecialTokenError
-            If `text` holds a disallowed spelling.
-
-        Notes
-        -----
-        Linear in the text, whatever it is. Each pre-token is looked up as a whole; one that is no
-        token is merged from single bytes, always joining the pair whose bytes have the lowest rank
-        (Sennrich et al., 2016, on bytes; the rule is that of tiktoken). A SentencePiece model has
-        no pre-tokens and merges from characters; one that is in no token becomes its bytes.
-        """
-        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        try:
-            return self._native.encode(text, allowed, disallowed)
-        except TypeError as error:
-            raise _without_values(error, text=text) from None
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        """Encode a text in which spellings of special tokens are text like any other.
-
-        Returns
-        -------
-        list of int
-        """
-        try:
-            return self._native.encode_ordinary(text)
-        except TypeError as error:
-            raise _without_values(error, text=text) from None
-
-    def encode_to_numpy(
-        self,
-        text: str,
-        *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
-        disallowed_special: Literal["all"] | Collection[str] = "all",
-    ) -> npt.NDArray[np.uint32]:
-        """Encode as `encode` does, without making an int object for each id: the fastest way.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint32[num_tokens].
-        """
-        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        try:
-            return self._native.encode_to_numpy(text, allowed, disallowed)
-        except TypeError as error:
-            raise _without_values(error, text=text) from None
-
-    def encode_into(
-        self,
-        text: str,
-        buffer: Any,
-        *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
-        disallowed_special: Literal["all"] | Collection[str] = "all",
-    ) -> int:
-        """Encode as `encode` does, into memory of the caller's.
-
-        Parameters
-        ----------
-        text : str
-        buffer : writable buffer
-            One-dimensional, contiguous, of uint32 or int32: a numpy array, an ``array.array``.
-        allowed_special, disallowed_special
-            As for `encode`.
-
-        Returns
-        -------
-        int
-            Number of ids written, from index 0 on.
-
-        Raises
-        ------
-        CapacityError
-            If the buffer is too short: ``needed`` is the number of ids. It is then as it was.
-        SpecialTokenError
-            As `encode`.
-
-        Examples
-        --------
-        >>> import array
-        >>> from ctxengine.tokenize import get_encoding
-        >>> buffer = array.array("I", [0] * 4)
-        >>> get_encoding("o200k_base").encode_into("hello world", buffer)
-        2
-        >>> buffer
-        array('I', [24912, 2375, 0, 0])
-        """
-        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        try:
-            return self._native.encode_into(text, buffer, allowed, disallowed)
-        except TypeError as error:
-            raise _without_values(error, text=text, buffer=buffer) from None
-
-    def encode_bytes(self, data: bytes) -> list[int]:
-        """Encode any bytes; ``decode_bytes`` gives them back.
-
-        Valid UTF-8 is encoded as by `encode_ordinary`. Otherwise the text before the first
-        malformed byte is, except that its last pre-token (with blank tokens before it, if it is
-        blank) and all bytes from there on are merged as one pre-token, as tiktoken has it. With a
-        SentencePiece model, and wherever text is normalized, each malformed byte becomes its byte
-        token and what lies between is encoded as text of its own.
-
-        Returns
-        -------
-        list of int
-        """
-        try:
-            return self._native.encode_bytes(data)
-        except TypeError as error:
-            raise _without_values(error, data=data) from None
 
     def encode_batch(
         self,
@@ -528,7 +387,7 @@ class Encoding:
         ids, num_unstable = self._native.encode_unstable(text, allowed, disallowed)
         stable = ids[: len(ids) - num_unstable]
         unstable = self.decode_bytes(ids[len(stable) :])
-        return stable, completions(self._native, self._sorted_tokens, unstable)
+        return stable, completions(self, unstable)
 
     def _special_modes(
         self,
@@ -636,16 +495,6 @@ class Encoding:
 
     # --- counting ---
 
-    def count(self, text: str) -> int:
-        """Return ``len(encode_ordinary(text))`` without storing an id.
-
-        Spellings of special tokens are text like any other; no text raises.
-        """
-        try:
-            return self._native.count(text)
-        except TypeError as error:
-            raise _without_values(error, text=text) from None
-
     def count_batch(
         self, texts: Sequence[str], *, num_threads: int | None = None
     ) -> npt.NDArray[np.int64]:
@@ -666,14 +515,6 @@ class Encoding:
             return self._native.count_batch(texts, _threads(num_threads))
         except TypeError as error:
             raise _without_values(error, texts=texts, num_threads=num_threads) from None
-
-    def fits(self, text: str, limit: int) -> bool:
-        """Tell whether ``count(text) <= limit``, in O(limit): it stops once the answer is known."""
-        limit = operator.index(limit)
-        try:
-            return self._native.fits(text, max(-1, min(limit, 2**63 - 1)))
-        except TypeError as error:
-            raise _without_values(error, text=text) from None
 
     def truncate(self, text: str, limit: int, *, side: Literal["right", "left"] = "right") -> str:
         """Cut a text down to what has at most `limit` tokens by itself.
@@ -821,54 +662,6 @@ class Encoding:
 
     # --- ids to text ---
 
-    def decode(
-        self,
-        tokens: Sequence[int],
-        errors: str = "replace",
-        *,
-        skip_special_tokens: bool = False,
-    ) -> str:
-        """Decode ids to text.
-
-        Parameters
-        ----------
-        tokens : sequence of int
-            A list, or faster, an array of uint32, int32 or int64.
-        errors : str
-            What to do with bytes that are not UTF-8, as for ``bytes.decode``.
-        skip_special_tokens : bool
-            Leave special tokens out.
-
-        Returns
-        -------
-        str
-
-        Raises
-        ------
-        UnknownTokenError
-            If an id is not in the vocabulary (a KeyError too).
-
-        Examples
-        --------
-        >>> from ctxengine.tokenize import get_encoding
-        >>> encoding = get_encoding("cl100k_base")
-        >>> encoding.decode([15339, 1917, 100257])
-        'hello world<|endoftext|>'
-        >>> encoding.decode([15339, 1917, 100257], skip_special_tokens=True)
-        'hello world'
-        """
-        return self._native.decode(tokens, errors, skip_special_tokens)
-
-    def decode_bytes(self, tokens: Sequence[int]) -> bytes:
-        """Decode ids to the bytes of their tokens, joined.
-
-        Raises
-        ------
-        UnknownTokenError
-            If an id is not in the vocabulary (a KeyError too).
-        """
-        return self._native.decode_bytes(tokens)
-
     def decode_batch(
         self,
         batch: Sequence[Sequence[int]],
@@ -883,14 +676,16 @@ class Encoding:
         time and needs the GIL, so all is done on this thread.
         """
         _threads(num_threads)
-        return [self._native.decode(tokens, errors, skip_special_tokens) for tokens in batch]
+        return [
+            self.decode(tokens, errors, skip_special_tokens=skip_special_tokens) for tokens in batch
+        ]
 
     def decode_bytes_batch(
         self, batch: Sequence[Sequence[int]], *, num_threads: int | None = None
     ) -> list[bytes]:
         """Decode several sequences of ids to bytes; `num_threads` as for `decode_batch`."""
         _threads(num_threads)
-        return [self._native.decode_bytes(tokens) for tokens in batch]
+        return [self.decode_bytes(tokens) for tokens in batch]
 
     def decode_with_offsets(self, tokens: Sequence[int]) -> tuple[str, list[int]]:
         """Decode ids to text and say where in it each token begins.
@@ -909,7 +704,7 @@ class Encoding:
             If an id is not in the vocabulary.
         """
         pieces = self._native.decode_tokens(tokens)
-        data = self._native.decode_bytes(tokens)
+        data = self.decode_bytes(tokens)
         if len(data) < sum(map(len, pieces)):  # the text loses a space that it begins with
             first = next(i for i, piece in enumerate(pieces) if piece)
             pieces[first] = pieces[first][1:]
@@ -1104,7 +899,7 @@ class Encoding:
         return self._native.token_byte_values()
 
     def _encode_bytes(self, text: bytes) -> list[int]:
-        return self._native.encode_bytes(text)
+        return self.encode_bytes(text)
 
     def _encode_single_piece(self, text_or_bytes: str | bytes) -> list[int]:
         if isinstance(text_or_bytes, str):

@@ -55,6 +55,6 @@ def list_encoding_names() -> list[str]:
 
 
 def _vocabulary_directory() -> str:
-    from importlib.resources import files
-
-    return str(files("ctxengine") / "vocabularies")
+    # Not by importlib.resources or pathlib, which take as long to import as the tables to load.
+    package = __file__.rpartition("tokenize")[0]
+    return f"{package}vocabularies"

@@ -9,6 +9,7 @@ from ctxengine.errors import ArgumentError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctxengine import _core
+    from ctxengine.tokenize.encoding import Encoding
 
 # Unicode's White_Space property, for which str.isspace is not quite the test.
 _WHITE_SPACE = frozenset(
@@ -21,13 +22,8 @@ _WHITE_SPACE = frozenset(
 _MAX_UNSTABLE_BYTES = 1024
 
 
-def completions(
-    native: _core.Encoding, sorted_tokens: list[bytes], unstable: bytes
-) -> list[list[int]]:
-    """Return the ids that `unstable` may turn into, each the shortest that covers it, sorted.
-
-    `sorted_tokens` are the bytes of all ordinary tokens, sorted.
-    """
+def completions(encoding: Encoding, unstable: bytes) -> list[list[int]]:
+    """Return the ids that `unstable` may turn into, each the shortest that covers it, sorted."""
     if len(unstable) > _MAX_UNSTABLE_BYTES:
         raise ArgumentError(
             f"the unstable end of the text has {len(unstable)} bytes, "
@@ -35,6 +31,8 @@ def completions(
         )
     if not unstable:
         return []
+    native = encoding._native
+    sorted_tokens = encoding._sorted_tokens
     found: set[tuple[int, ...]] = set()
     for token in _beginning_with(unstable, sorted_tokens):
         found.add((native.encode_single_token(token),))
@@ -42,7 +40,7 @@ def completions(
     # encoded anew, together with it.
     for i in range(1, len(unstable)):
         for token in _beginning_with(unstable[i:], sorted_tokens):
-            ids = _encode_text_or_merge(native, unstable[:i] + token)
+            ids = _encode_text_or_merge(encoding, unstable[:i] + token)
             found.add(_shortest_covering(native, ids, len(unstable)))
     # More text can make the pattern cut off the last white space, which `unstable` has joined.
     last = _last_character(unstable)
@@ -59,12 +57,12 @@ def _beginning_with(prefix: bytes, sorted_tokens: list[bytes]) -> list[bytes]:
     return sorted_tokens[begin:end]
 
 
-def _encode_text_or_merge(native: _core.Encoding, data: bytes) -> list[int]:
+def _encode_text_or_merge(encoding: Encoding, data: bytes) -> list[int]:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return native.merge_bytes(data)
-    return native.encode_ordinary(text)
+        return encoding._native.merge_bytes(data)
+    return encoding.encode_ordinary(text)
 
 
 def _shortest_covering(native: _core.Encoding, ids: list[int], num_bytes: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 // The calls of `_core.Encoding` that take many texts or fill an array. ctxengine/tokenize/
 // documents what users call.
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -29,7 +30,7 @@ using tokenize::SpecialTokens;
 /// Starting a thread costs about as much as this much text.
 constexpr std::size_t kBytesForAThread = std::size_t{1} << 15;
 
-/// The strings of a sequence, alive and in UTF-8.
+/// The strings of a sequence, alive.
 class TextBatch {
  public:
   explicit TextBatch(const py::object& texts) {
@@ -37,22 +38,28 @@ class TextBatch {
       throw py::type_error("a batch must be a sequence of str, not a str");
     }
     items_ = py::tuple(texts);
-    texts_.reserve(items_.size());
     for (const py::handle item : items_) {
-      if (!py::isinstance<py::str>(item)) {
-        ThrowWrongType("each text of a batch", "str", item);
-      }
-      texts_.emplace_back(item);
-      size_bytes_ += texts_.back().view().size();
+      RequireStr(item, "each text of a batch");
+      size_bytes_ += SizeOf(item);
     }
   }
-  std::size_t size() const noexcept { return texts_.size(); }
+  std::size_t size() const noexcept { return items_.size(); }
   std::size_t size_bytes() const noexcept { return size_bytes_; }
-  std::string_view operator[](std::size_t i) const noexcept { return texts_[i].view(); }
+  std::size_t size_bytes(std::size_t i) const noexcept { return SizeOf(Item(i)); }
+  /// Needs no GIL: what a str holds never changes.
+  Utf8Text operator[](std::size_t i) const { return Utf8Text(Item(i)); }
 
  private:
+  /// What it takes in Python, which is about what it has in UTF-8.
+  static std::size_t SizeOf(py::handle text) noexcept {
+    return static_cast<std::size_t>(PyUnicode_GET_LENGTH(text.ptr())) *
+           static_cast<std::size_t>(PyUnicode_KIND(text.ptr()));
+  }
+  py::handle Item(std::size_t i) const noexcept {
+    return PyTuple_GET_ITEM(items_.ptr(), static_cast<Py_ssize_t>(i));
+  }
+
   py::tuple items_;
-  std::vector<Utf8Text> texts_;
   std::size_t size_bytes_ = 0;
 };
 
@@ -76,7 +83,7 @@ std::vector<Chunk> Chunks(const TextBatch& batch) {
   for (std::size_t begin = 0; begin < batch.size();) {
     std::size_t end = begin;
     for (std::size_t size = 0; end < batch.size() && size < kBytesForAThread; ++end) {
-      size += batch[end].size() + 1;
+      size += batch.size_bytes(end) + 1;
     }
     chunks.push_back({begin, end});
     begin = end;
@@ -84,33 +91,77 @@ std::vector<Chunk> Chunks(const TextBatch& batch) {
   return chunks;
 }
 
-/// Calls work(chunk number, text number) for all texts, those of a chunk in order on one thread,
-/// without the GIL.
+/// Calls work(chunk number, text number, UTF-8) for all texts, those of a chunk in order on one
+/// thread, without the GIL. Throws SpecialTokenError for the first text that holds a disallowed
+/// spelling.
 template <typename Work>
-void ForTexts(const TextBatch& batch, std::span<const Chunk> chunks, std::int64_t num_threads,
-              Work work) {
+void ForTexts(const TextBatch& batch, std::span<const Chunk> chunks,
+              const SpecialTokens& disallowed, std::int64_t num_threads, Work work) {
   const std::size_t num_checked_threads = NumThreads(num_threads, batch.size_bytes());
-  const ReleaseGil release;
-  ParallelFor(chunks.size(), num_checked_threads, [&](std::size_t chunk) {
-    for (std::size_t i = chunks[chunk].begin; i < chunks[chunk].end; ++i) work(chunk, i);
-  });
+  std::atomic<std::size_t> first_refused = batch.size();
+  {
+    const ReleaseGil release;
+    ParallelFor(chunks.size(), num_checked_threads, [&](std::size_t chunk) {
+      for (std::size_t i = chunks[chunk].begin; i < chunks[chunk].end; ++i) {
+        if (first_refused.load(std::memory_order_relaxed) < i) return;
+        const Utf8Text text = batch[i];
+        if (!disallowed.empty() && disallowed.Find(text.view())) {
+          std::size_t first = first_refused;
+          while (i < first && !first_refused.compare_exchange_weak(first, i)) continue;
+          return;
+        }
+        work(chunk, i, text.view());
+      }
+    });
+  }
+  if (first_refused < batch.size()) RefuseSpecialTokens(disallowed, batch[first_refused].view());
 }
 
-void RefuseSpecialTokensOf(const TextBatch& batch, const SpecialTokens& disallowed) {
-  for (std::size_t i = 0; i < batch.size(); ++i) RefuseSpecialTokens(disallowed, batch[i]);
+/// The ids of all texts, chunk by chunk, and where those of each text begin in its chunk.
+struct BatchIds {
+  std::vector<Chunk> chunks;
+  std::vector<std::vector<TokenId>> ids;
+};
+
+/// `begins` has room for one number for each text.
+BatchIds EncodeTexts(const Encoding& encoding, const TextBatch& batch, const SpecialTokens& allowed,
+                     const SpecialTokens& disallowed, std::int64_t num_threads,
+                     std::int64_t* begins) {
+  constexpr std::size_t kBytesOfAnId = 4;  // of English text
+  BatchIds result{Chunks(batch), {}};
+  result.ids.resize(result.chunks.size());
+  ForTexts(batch, result.chunks, disallowed, num_threads,
+           [&](std::size_t chunk, std::size_t i, std::string_view text) {
+             std::vector<TokenId>& ids = result.ids[chunk];
+             if (ids.empty()) ids.reserve(kBytesForAThread / kBytesOfAnId);
+             begins[i] = static_cast<std::int64_t>(ids.size());
+             if (allowed.empty()) {
+               encoding.EncodeOrdinary(text, ids);
+             } else {
+               encoding.Encode(text, allowed, ids);
+             }
+           });
+  return result;
 }
 
 py::list EncodeBatch(const Encoding& encoding, const py::object& texts,
                      const SpecialTokens& allowed, const SpecialTokens& disallowed,
                      Int<"num_threads"> num_threads) {
   const TextBatch batch(texts);
-  RefuseSpecialTokensOf(batch, disallowed);
-  std::vector<std::vector<TokenId>> ids(batch.size());
-  ForTexts(batch, Chunks(batch), num_threads.value, [&](std::size_t /*chunk*/, std::size_t i) {
-    encoding.Encode(batch[i], allowed, ids[i]);
-  });
+  std::vector<std::int64_t> begins(batch.size());
+  const BatchIds encoded =
+      EncodeTexts(encoding, batch, allowed, disallowed, num_threads.value, begins.data());
   py::list lists(batch.size());
-  for (std::size_t i = 0; i < ids.size(); ++i) lists[i] = ListOfIds(ids[i]);
+  for (std::size_t chunk = 0; chunk < encoded.chunks.size(); ++chunk) {
+    const auto [first, last] = encoded.chunks[chunk];
+    const std::span<const TokenId> ids = encoded.ids[chunk];
+    for (std::size_t i = first; i < last; ++i) {
+      const auto begin = static_cast<std::size_t>(begins[i]);
+      const auto end = i + 1 == last ? ids.size() : static_cast<std::size_t>(begins[i + 1]);
+      PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i),
+                      ListOfIds(ids.subspan(begin, end - begin)).release().ptr());
+    }
+  }
   return lists;
 }
 
@@ -119,24 +170,19 @@ std::pair<py::array_t<TokenId>, py::array_t<std::int64_t>> EncodeRagged(
     const Encoding& encoding, const py::object& texts, const SpecialTokens& allowed,
     const SpecialTokens& disallowed, Int<"num_threads"> num_threads) {
   const TextBatch batch(texts);
-  RefuseSpecialTokensOf(batch, disallowed);
-  const std::vector<Chunk> chunks = Chunks(batch);
-  std::vector<std::vector<TokenId>> ids_of(chunks.size());
   py::array_t<std::int64_t> offsets(static_cast<py::ssize_t>(batch.size()) + 1);
   std::int64_t* const begins = offsets.mutable_data();
-  ForTexts(batch, chunks, num_threads.value, [&](std::size_t chunk, std::size_t i) {
-    begins[i] = static_cast<std::int64_t>(ids_of[chunk].size());  // in the chunk, for now
-    encoding.Encode(batch[i], allowed, ids_of[chunk]);
-  });
+  BatchIds encoded = EncodeTexts(encoding, batch, allowed, disallowed, num_threads.value, begins);
   std::int64_t num_ids = 0;
-  for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
-    for (std::size_t i = chunks[chunk].begin; i < chunks[chunk].end; ++i) begins[i] += num_ids;
-    num_ids += static_cast<std::int64_t>(ids_of[chunk].size());
+  for (std::size_t chunk = 0; chunk < encoded.chunks.size(); ++chunk) {
+    const auto [first, last] = encoded.chunks[chunk];
+    for (std::size_t i = first; i < last; ++i) begins[i] += num_ids;
+    num_ids += static_cast<std::int64_t>(encoded.ids[chunk].size());
   }
   begins[batch.size()] = num_ids;
   py::array_t<TokenId> all_ids(num_ids);
   TokenId* at = all_ids.mutable_data();
-  for (std::vector<TokenId>& ids : ids_of) {
+  for (std::vector<TokenId>& ids : encoded.ids) {
     at = std::copy(ids.begin(), ids.end(), at);
     std::vector<TokenId>().swap(ids);
   }
@@ -148,39 +194,11 @@ py::array_t<std::int64_t> CountBatch(const Encoding& encoding, const py::object&
   const TextBatch batch(texts);
   py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(batch.size()));
   std::int64_t* const data = counts.mutable_data();
-  ForTexts(batch, Chunks(batch), num_threads.value, [&](std::size_t /*chunk*/, std::size_t i) {
-    data[i] = encoding.CountOrdinary(batch[i]);
-  });
+  ForTexts(batch, Chunks(batch), SpecialTokens(), num_threads.value,
+           [&](std::size_t /*chunk*/, std::size_t i, std::string_view text) {
+             data[i] = encoding.CountOrdinary(text);
+           });
   return counts;
-}
-
-std::size_t EncodeInto(const Encoding& encoding, Str<"text"> text, const py::object& buffer,
-                       const SpecialTokens& allowed, const SpecialTokens& disallowed) {
-  if (PyObject_CheckBuffer(buffer.ptr()) == 0) {
-    ThrowWrongType("buffer", "a writable buffer", buffer);
-  }
-  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(buffer).request(
-      /*writable=*/true);
-  const bool is_integer =
-      info.format == "I" || info.format == "i" || info.format == "L" || info.format == "l";
-  if (info.ndim != 1 || info.itemsize != sizeof(TokenId) || !is_integer ||
-      (info.size > 1 && info.strides[0] != info.itemsize)) {
-    throw py::type_error("buffer must be a contiguous one-dimensional array of uint32 or int32");
-  }
-  const Utf8Text utf8(text.object);
-  RefuseSpecialTokens(disallowed, utf8.view());
-  std::vector<TokenId> ids;
-  {
-    const ReleaseGilForLongWork release(utf8.view().size());
-    encoding.Encode(utf8.view(), allowed, ids);
-  }
-  const auto capacity = static_cast<std::size_t>(info.size);
-  if (ids.size() > capacity) {
-    throw CapacityError(StrCat("the text has ", ids.size(), " tokens, the buffer holds ", capacity),
-                        static_cast<std::int64_t>(ids.size()), static_cast<std::int64_t>(capacity));
-  }
-  std::copy(ids.begin(), ids.end(), static_cast<TokenId*>(info.ptr));
-  return ids.size();
 }
 
 }  // namespace
@@ -188,8 +206,6 @@ std::size_t EncodeInto(const Encoding& encoding, Str<"text"> text, const py::obj
 void RegisterEncodeArrays(py::module_& module) {
   using EncodingClass = py::class_<Encoding, std::shared_ptr<Encoding>>;
   py::reinterpret_borrow<EncodingClass>(module.attr("Encoding"))
-      .def("encode_into", &EncodeInto, py::arg("text"), py::arg("buffer"), py::arg("allowed"),
-           py::arg("disallowed"), py::pos_only())
       .def("encode_batch", &EncodeBatch, py::arg("texts"), py::arg("allowed"),
            py::arg("disallowed"), py::arg("num_threads"), py::pos_only())
       .def("encode_ragged", &EncodeRagged, py::arg("texts"), py::arg("allowed"),

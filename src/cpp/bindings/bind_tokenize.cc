@@ -183,48 +183,6 @@ py::dict SpecialTokenIds(const Encoding& encoding) {
 
 // --- encoding ---
 
-std::vector<TokenId> EncodeText(const Encoding& encoding, Str<"text"> text,
-                                const SpecialTokens& allowed, const SpecialTokens& disallowed) {
-  const Utf8Text utf8(text.object);
-  RefuseSpecialTokens(disallowed, utf8.view());
-  std::vector<TokenId> ids;
-  const ReleaseGilForLongWork release(utf8.view().size());
-  encoding.Encode(utf8.view(), allowed, ids);
-  return ids;
-}
-
-py::list EncodeToList(const Encoding& encoding, Str<"text"> text, const SpecialTokens& allowed,
-                      const SpecialTokens& disallowed) {
-  return ListOfIds(EncodeText(encoding, text, allowed, disallowed));
-}
-
-py::array_t<TokenId> EncodeToArray(const Encoding& encoding, Str<"text"> text,
-                                   const SpecialTokens& allowed, const SpecialTokens& disallowed) {
-  return ArrayOfIds(EncodeText(encoding, text, allowed, disallowed));
-}
-
-std::vector<TokenId> OrdinaryIds(const Encoding& encoding, Str<"text"> text) {
-  const Utf8Text utf8(text.object);
-  std::vector<TokenId> ids;
-  const ReleaseGilForLongWork release(utf8.view().size());
-  encoding.EncodeOrdinary(utf8.view(), ids);
-  return ids;
-}
-
-py::list EncodeOrdinary(const Encoding& encoding, Str<"text"> text) {
-  return ListOfIds(OrdinaryIds(encoding, text));
-}
-
-py::list EncodeBytes(const Encoding& encoding, Bytes<"data"> data) {
-  const auto bytes = data.view;
-  std::vector<TokenId> ids;
-  {
-    const ReleaseGilForLongWork release(bytes.size());
-    encoding.EncodeBytes(bytes, ids);
-  }
-  return ListOfIds(ids);
-}
-
 py::list EncodeSinglePiece(const Encoding& encoding, Bytes<"data"> data) {
   std::vector<TokenId> ids;
   encoding.EncodePreToken(data.view, ids);
@@ -272,51 +230,11 @@ py::array_t<TokenId> EncodeSegments(const Encoding& encoding, const py::sequence
   return ArrayOfIds(std::move(ids));
 }
 
-std::int64_t Count(const Encoding& encoding, Str<"text"> text) {
-  const Utf8Text utf8(text.object);
-  const ReleaseGilForLongWork release(utf8.view().size());
-  return encoding.CountOrdinary(utf8.view());
-}
-
-bool Fits(const Encoding& encoding, Str<"text"> text, Int<"limit"> limit_argument) {
-  const std::int64_t limit = limit_argument.value;
-  // Before asking for UTF-8, which is O(text): a character has at least one byte, two surrogates
-  // that make up one character included.
-  const auto num_chars = static_cast<std::uint64_t>(PyUnicode_GET_LENGTH(text.object.ptr()));
-  const auto max_bytes = encoding.max_text_bytes_of_token();
-  if (limit < 0) return false;
-  if (max_bytes && num_chars / *max_bytes > static_cast<std::uint64_t>(limit)) return false;
-  const Utf8Text utf8(text.object);
-  const ReleaseGilForLongWork release(utf8.view().size());
-  return encoding.FitsOrdinary(utf8.view(), limit);
-}
-
 TokenId EncodeSingleToken(const Encoding& encoding, Bytes<"data"> data) {
   return encoding.EncodeSingleToken(data.view);
 }
 
 // --- decoding ---
-
-std::string Decoded(const Encoding& encoding, const py::object& ids, bool skip_special_tokens) {
-  const std::vector<TokenId> values = IdsFrom(ids);
-  std::string bytes;
-  tokenize::DecodeBytes(encoding, values, bytes, skip_special_tokens);
-  return bytes;
-}
-
-py::bytes DecodeBytes(const Encoding& encoding, const py::object& ids) {
-  return py::bytes(Decoded(encoding, ids, /*skip_special_tokens=*/false));
-}
-
-py::object Decode(const Encoding& encoding, const py::object& ids, Str<"errors"> errors,
-                  bool skip_special_tokens) {
-  const std::string bytes = Decoded(encoding, ids, skip_special_tokens);
-  auto text = py::reinterpret_steal<py::object>(
-      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()),
-                           std::string(RequireUtf8(errors.object, "errors")).c_str()));
-  if (!text) throw py::error_already_set();
-  return text;
-}
 
 py::list DecodeTokens(const Encoding& encoding, const py::object& ids) {
   const std::vector<TokenId> values = IdsFrom(ids);
@@ -370,23 +288,12 @@ void RegisterTokenize(py::module_& module) {
       .def("select_special_tokens", &SelectSpecialTokens, py::arg("spellings"), py::pos_only())
       .def("ranks", &RanksOf)
       .def("special_tokens", &SpecialTokenIds)
-      .def("encode", &EncodeToList, py::arg("text"), py::arg("allowed"), py::arg("disallowed"),
-           py::pos_only())
-      .def("encode_to_numpy", &EncodeToArray, py::arg("text"), py::arg("allowed"),
-           py::arg("disallowed"), py::pos_only())
-      .def("encode_ordinary", &EncodeOrdinary, py::arg("text"), py::pos_only())
-      .def("encode_bytes", &EncodeBytes, py::arg("data"), py::pos_only())
       .def("encode_single_piece", &EncodeSinglePiece, py::arg("data"), py::pos_only())
       .def("merge_bytes", &MergeBytes, py::arg("data"), py::pos_only())
       .def("encode_unstable", &EncodeUnstable, py::arg("text"), py::arg("allowed"),
            py::arg("disallowed"), py::pos_only())
       .def("encode_segments", &EncodeSegments, py::arg("segments"), py::pos_only())
       .def("encode_single_token", &EncodeSingleToken, py::arg("data"), py::pos_only())
-      .def("count", &Count, py::arg("text"), py::pos_only())
-      .def("fits", &Fits, py::arg("text"), py::arg("limit"), py::pos_only())
-      .def("decode", &Decode, py::arg("ids"), py::arg("errors"), py::arg("skip_special_tokens"),
-           py::pos_only())
-      .def("decode_bytes", &DecodeBytes, py::arg("ids"), py::pos_only())
       .def("decode_tokens", &DecodeTokens, py::arg("ids"), py::pos_only())
       .def("token_byte_values", &TokenByteValues);
 }

@@ -12,6 +12,7 @@ void RegisterPretokenize(pybind11::module_& module);
 void RegisterSpecialTokens(pybind11::module_& module);
 void RegisterTokenize(pybind11::module_& module);
 void RegisterEncodeArrays(pybind11::module_& module);
+void RegisterEncodingCalls(pybind11::module_& module);
 void RegisterAppender(pybind11::module_& module);
 void RegisterCuts(pybind11::module_& module);
 void RegisterDecodeStream(pybind11::module_& module);

@@ -1,15 +1,18 @@
 #include "bindings/convert.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "bindings/arguments.h"
 #include "bindings/int_array.h"
 #include "common/error.h"
 #include "common/str_cat.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::bindings {
 namespace {
@@ -39,27 +42,82 @@ PyObject* IntOf(TokenId id) {
   throw UnknownTokenError(StrCat("no token has the id ", id));
 }
 
-}  // namespace
+bool IsHighSurrogate(char32_t unit) noexcept { return unit >> 10 == 0xD800 >> 10; }
+bool IsLowSurrogate(char32_t unit) noexcept { return unit >> 10 == 0xDC00 >> 10; }
 
-Utf8Text::Utf8Text(py::handle text) {
-  Py_ssize_t size = 0;
-  const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
-  if (data == nullptr) {
-    if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) == 0) throw py::error_already_set();
-    PyErr_Clear();
-    const auto utf16 = py::reinterpret_steal<py::object>(
-        PyUnicode_AsEncodedString(text.ptr(), "utf-16", "surrogatepass"));
-    if (!utf16) throw py::error_already_set();
-    replaced_ = py::reinterpret_steal<py::object>(
-        PyUnicode_FromEncodedObject(utf16.ptr(), "utf-16", "replace"));
-    if (!replaced_) throw py::error_already_set();
-    data = PyUnicode_AsUTF8AndSize(replaced_.ptr(), &size);
-    if (data == nullptr) throw py::error_already_set();
+/// Writes the UTF-8 of the units (code points but for surrogates), returns how many bytes it has.
+template <typename Unit>
+std::size_t WriteUtf8(std::span<const Unit> units, char* const to) noexcept {
+  constexpr std::size_t kRun = 8;
+  char* at = to;
+  for (std::size_t i = 0; i < units.size();) {
+    Unit all = 0;
+    if (units.size() - i >= kRun) {
+      for (std::size_t j = 0; j < kRun; ++j) all = static_cast<Unit>(all | units[i + j]);
+      if (all < 0x80) {
+        for (std::size_t j = 0; j < kRun; ++j) *at++ = static_cast<char>(units[i + j]);
+        i += kRun;
+        continue;
+      }
+    }
+    // No run of ASCII: as many characters one by one.
+    for (const std::size_t end = std::min(i + kRun, units.size()); i < end;) {
+      char32_t c = units[i++];
+      if constexpr (sizeof(Unit) > 1) {
+        if (IsHighSurrogate(c) && i < units.size() && IsLowSurrogate(units[i])) {
+          c = 0x10000 + ((c & 0x3FF) << 10) + (units[i++] & 0x3FF);
+        } else if (IsHighSurrogate(c) || IsLowSurrogate(c)) {
+          c = 0xFFFD;
+        }
+      }
+      at += tokenize::EncodeUtf8(c, at);
+    }
   }
-  view_ = {data, static_cast<std::size_t>(size)};
+  return static_cast<std::size_t>(at - to);
 }
 
-py::list ListOfIds(const std::vector<TokenId>& ids) {
+std::vector<TokenId>& KeptIds() noexcept {
+  thread_local std::vector<TokenId> kept;
+  return kept;
+}
+
+}  // namespace
+
+void Utf8Text::Transcode(PyObject* text) {
+#if PY_VERSION_HEX < 0x030C0000
+  if (PyUnicode_READY(text) != 0) throw py::error_already_set();  // a str of the old kind
+#endif
+  const auto size = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
+  const void* const data = PyUnicode_DATA(text);
+  if (PyUnicode_IS_ASCII(text)) {
+    view_ = {static_cast<const char*>(data), size};
+    return;
+  }
+  const auto transcode = [&]<typename Unit>(const Unit* units) {
+    // A character of one byte has at most 2 in UTF-8, one of two at most 3.
+    copy_ =
+        std::make_unique_for_overwrite<char[]>(size * std::min<std::size_t>(4, 1 + sizeof *units));
+    view_ = {copy_.get(), WriteUtf8(std::span(units, size), copy_.get())};
+  };
+  switch (PyUnicode_KIND(text)) {
+    case PyUnicode_1BYTE_KIND:
+      return transcode(static_cast<const Py_UCS1*>(data));
+    case PyUnicode_2BYTE_KIND:
+      return transcode(static_cast<const Py_UCS2*>(data));
+    default:
+      return transcode(static_cast<const Py_UCS4*>(data));
+  }
+}
+
+ScratchIds::ScratchIds() noexcept : ids_(std::move(KeptIds())) { ids_.clear(); }
+
+ScratchIds::~ScratchIds() {
+  constexpr std::size_t kMaxKept = std::size_t{1} << 14;
+  // Whatever a call on this thread has kept meanwhile (a finalizer may call us) is given up.
+  if (ids_.capacity() <= kMaxKept) KeptIds() = std::move(ids_);
+}
+
+py::list ListOfIds(std::span<const TokenId> ids) {
   auto list = py::reinterpret_steal<py::list>(PyList_New(static_cast<Py_ssize_t>(ids.size())));
   if (!list) throw py::error_already_set();
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -80,12 +138,26 @@ py::array_t<TokenId> ArrayOfIds(std::vector<TokenId>&& ids) {
   return py::array_t<TokenId>(size, data, owner);
 }
 
+py::object NewArrayOfIds(std::vector<TokenId>& ids) {
+  constexpr std::size_t kMaxCopied = std::size_t{1} << 14;
+  if (ids.size() > kMaxCopied) return ArrayOfIds(std::move(ids));
+  const py::detail::npy_api& numpy = py::detail::npy_api::get();
+  const auto size = static_cast<Py_ssize_t>(ids.size());
+  auto array = py::reinterpret_steal<py::object>(numpy.PyArray_NewFromDescr_(
+      numpy.PyArray_Type_, numpy.PyArray_DescrFromType_(py::detail::npy_api::NPY_UINT32_), 1, &size,
+      nullptr, nullptr, 0, nullptr));
+  if (!array) throw py::error_already_set();
+  std::copy(ids.begin(), ids.end(),
+            reinterpret_cast<TokenId*>(py::detail::array_proxy(array.ptr())->data));
+  return array;
+}
+
 TokenId IdFrom(py::handle item) {
   if (PyIndex_Check(item.ptr()) == 0) ThrowWrongType("a token id", "int", item);
   return IdsFrom(py::make_tuple(item)).front();
 }
 
-std::vector<TokenId> IdsFrom(const py::object& ids) {
+std::vector<TokenId> IdsFrom(py::handle ids) {
   return IntArray<TokenId>(ids, "ids", 0, UINT32_MAX, &ThrowNoToken).Take();
 }
 

@@ -1,7 +1,13 @@
 #include "bindings/int_array.h"
 
+#include <Python.h>
+#if PY_VERSION_HEX < 0x030B0000
+#include <longintrepr.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string_view>
 
 #include "bindings/arguments.h"
@@ -20,6 +26,20 @@ char IntegerKind(const char* format) {
   if (std::string_view("bhilqn").find(text[0]) != std::string_view::npos) return 'i';
   if (std::string_view("BHILQN").find(text[0]) != std::string_view::npos) return 'u';
   return 0;
+}
+
+/// The value of an int of one digit; nothing for others and for what is no plain int.
+std::optional<std::int64_t> SmallValue(PyObject* object) noexcept {
+  if (PyLong_CheckExact(object) == 0) return std::nullopt;
+  auto* const number = reinterpret_cast<PyLongObject*>(object);
+#if PY_VERSION_HEX >= 0x030C0000
+  if (PyUnstable_Long_IsCompact(number) == 0) return std::nullopt;
+  return PyUnstable_Long_CompactValue(number);
+#else
+  const Py_ssize_t sign = Py_SIZE(object);
+  if (sign < -1 || sign > 1) return std::nullopt;
+  return sign == 0 ? 0 : sign * static_cast<std::int64_t>(number->ob_digit[0]);
+#endif
 }
 
 }  // namespace
@@ -111,8 +131,32 @@ bool IntArray<T>::ReadBuffer(py::handle object) {
   return kind != 0;
 }
 
+/// Reads a list or tuple of small ints in the range. False, and copy_ left as it was, for all else.
+template <typename T>
+bool IntArray<T>::ReadSmallInts(py::handle object) {
+#ifdef Py_GIL_DISABLED
+  return false;  // another thread may change the list
+#else
+  if (PyList_CheckExact(object.ptr()) == 0 && PyTuple_CheckExact(object.ptr()) == 0) return false;
+  // No item runs any code, so that the list stays as it is meanwhile.
+  PyObject* const* const items = PySequence_Fast_ITEMS(object.ptr());
+  std::vector<T> values(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(object.ptr())));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto value = SmallValue(items[i]);
+    if (!value || *value < low_ || *value > high_) return false;
+    values[i] = static_cast<T>(*value);
+  }
+  copy_ = std::move(values);
+  return true;
+#endif
+}
+
 template <typename T>
 void IntArray<T>::ReadSequence(py::handle object) {
+  if (ReadSmallInts(object)) {
+    values_ = copy_;
+    return;
+  }
   RequireIntegerSequence(object, name_);
   // A tuple of its own: an item's __index__, or another thread, may change a list meanwhile.
   const auto items = py::reinterpret_steal<py::object>(PySequence_Tuple(object.ptr()));

@@ -48,6 +48,7 @@ class IntArray {
 
  private:
   bool ReadBuffer(pybind11::handle object);
+  bool ReadSmallInts(pybind11::handle object);
   void ReadSequence(pybind11::handle object);
   template <typename U>
   void CopyChecked(const char* data, std::size_t count, std::ptrdiff_t stride);

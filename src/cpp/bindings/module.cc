@@ -39,6 +39,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::RegisterSpecialTokens(module);
   bindings::RegisterTokenize(module);
   bindings::RegisterEncodeArrays(module);
+  bindings::RegisterEncodingCalls(module);
   bindings::RegisterAppender(module);
   bindings::RegisterCuts(module);
   bindings::RegisterDecodeStream(module);

@@ -166,12 +166,11 @@ TEST_CASE("any bytes come back") {
   std::mt19937 random(9);
   for (const char* const name : {"gpt2", "cl100k_base", "o200k_base", "qwen2"}) {
     const Encoding& encoding = Shipped(name);
+    const Decoder decoder(encoding);
     for (int round = 0; round < 300; ++round) {
       std::string bytes = RandomText(random, static_cast<int>(random() % 5));
       for (std::size_t i = random() % 40; i > 0; --i) bytes += static_cast<char>(random());
-      std::string decoded;
-      DecodeBytes(encoding, Bytes(encoding, bytes), decoded);
-      CHECK(decoded == bytes);
+      CHECK(decoder.Decode(Bytes(encoding, bytes)) == bytes);
     }
   }
 }
@@ -274,6 +273,7 @@ TEST_CASE("one encoding serves many threads") {
   std::mt19937 random(10);
   const std::string text = RandomText(random, 400);
   const Ids expected = Ordinary(encoding, text);
+  const Decoder decoder(encoding);
   std::atomic<int> num_wrong = 0;
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
@@ -281,8 +281,7 @@ TEST_CASE("one encoding serves many threads") {
       for (int round = 0; round < 20; ++round) {
         Ids ids;
         encoding.EncodeOrdinary(text, ids);
-        std::string decoded;
-        DecodeBytes(encoding, ids, decoded);
+        const std::string decoded = decoder.Decode(ids);
         const std::vector<Segment> segments = {{text, true}, {"<|endoftext|>", false}};
         encoding.CountSegments(segments);
         if (ids != expected || decoded != text || encoding.CountOrdinary(text) != std::ssize(ids)) {

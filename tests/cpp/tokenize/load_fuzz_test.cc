@@ -130,8 +130,7 @@ void CheckEncoding(const EncodingDefinition& definition) {
   std::vector<TokenId> ids;
   encoding->EncodeOrdinary(text, ids);
   CHECK(encoding->CountOrdinary(text) == static_cast<std::int64_t>(ids.size()));
-  std::string decoded;
-  DecodeBytes(*encoding, ids, decoded);
+  const std::string decoded = Decoder(*encoding).Decode(ids);
   if (definition.normalizer.empty()) CHECK(decoded == text);
   CHECK(Encoding(encoding->Definition(), false).fingerprint() == encoding->fingerprint());
 }
