@@ -1,7 +1,7 @@
 """What ctxengine is measured beside.
 
-The tokenizers themselves are those of ``ctxengine bench``; here each is loaded once for a whole
-run, and one is told apart from what is only missing.
+The tokenizers are those of ``ctxengine bench``, each loaded once for a whole run; why one is
+missing stands in `ABSENT`.
 """
 
 from __future__ import annotations
