@@ -11,6 +11,7 @@ import corpora
 import pytest
 import rivals
 from ctxengine.cli.contenders import OURS, ids_of, load
+from ctxengine.cli.rounds import on_one_processor
 from report import us_each
 
 NUM_TOKENS = 200_000
@@ -33,19 +34,20 @@ def test_append_a_turn(report, monkeypatch, encoding_name):
         contender.to_buffer(chat)
     seconds = {library: [] for library in [OURS, *contenders]}
     clock = time.process_time
-    for first in range(0, len(turns), TURNS):
-        said = turns[first : first + TURNS]
-        begin = clock()
-        for turn in said:
-            appender.append(turn)
-            appender.ids[appender.changed_from :]  # what is new, in hand
-        seconds[OURS].append(clock() - begin)
+    for number in range(ROUNDS):
+        said = turns[number * TURNS : (number + 1) * TURNS]
         chats = [chat + "".join(said[: i + 1]) for i in range(TURNS)]
-        for library, contender in contenders.items():
+        with on_one_processor(number):
             begin = clock()
-            for longer in chats:
-                contender.to_buffer(longer)
-            seconds[library].append(clock() - begin)
+            for turn in said:
+                appender.append(turn)
+                appender.ids[appender.changed_from :]  # what is new, in hand
+            seconds[OURS].append(clock() - begin)
+            for library, contender in contenders.items():
+                begin = clock()
+                for longer in chats:
+                    contender.to_buffer(longer)
+                seconds[library].append(clock() - begin)
         chat = chats[-1]
     expected = encoding.encode_ordinary(chat)
     assert appender.ids.tolist() == expected

@@ -11,7 +11,7 @@ import fresh
 import pytest
 import rivals
 from ctxengine.cli.contenders import OURS
-from ctxengine.cli.rounds import documents
+from ctxengine.cli.rounds import documents, on_one_processor, rotated
 from report import mb_per_s
 
 ENCODINGS = ["cl100k_base", "o200k_base"]
@@ -28,11 +28,11 @@ def passes(libraries, encoding_name, path, rounds):
     """Return each library's answers, and check that they gave the same ids."""
     answers = {library: [] for library in libraries}
     for number in range(rounds):
-        for i in range(len(libraries)):
-            library = libraries[(number + i) % len(libraries)]
-            answer = fresh.measure(library, encoding_name, "encode", path, digests=number == 0)
-            assert None not in answer["seconds"], library
-            answers[library].append(answer)
+        with on_one_processor(number):
+            for library in rotated(libraries, number):
+                answer = fresh.measure(library, encoding_name, "encode", path, digests=not number)
+                assert None not in answer["seconds"], library
+                answers[library].append(answer)
     for library in libraries:
         assert answers[library][0]["digests"] == answers[OURS][0]["digests"], library
     return answers

@@ -12,6 +12,7 @@ import fresh
 import pytest
 import rivals
 from ctxengine.cli.contenders import OURS, REFERENCE
+from ctxengine.cli.rounds import on_one_processor, rotated
 from families import FAMILIES
 from report import MS, Row
 
@@ -42,10 +43,12 @@ def test_first_call(report, encoding_name):
     path = fresh.write_documents("hostile", [english, english, *hostile])
     answers = {library: [] for library in rivals.loaded(encoding_name)}
     for number in range(ROUNDS):
-        for library, found in answers.items():
-            if number and library == REFERENCE:
-                continue
-            found.append(fresh.measure(library, encoding_name, "encode", path, digests=not number))
+        with on_one_processor(number):
+            for library in rotated([*answers], number):
+                if number and library == REFERENCE:
+                    continue
+                answer = fresh.measure(library, encoding_name, "encode", path, digests=not number)
+                answers[library].append(answer)
     digests = {library: found[0]["digests"] for library, found in answers.items()}
     seconds = {
         library: [*zip(*(answer["seconds"] for answer in found), strict=True)]

@@ -7,7 +7,7 @@ import fresh
 import pytest
 import rivals
 from ctxengine.cli.contenders import OURS
-from ctxengine.cli.rounds import documents
+from ctxengine.cli.rounds import documents, on_one_processor, rotated
 from report import MS
 
 ROUNDS = 3
@@ -17,9 +17,10 @@ ROUNDS = 3
 def test_load(report, encoding_name):
     libraries = [*rivals.loaded(encoding_name)]
     answers = {library: [] for library in libraries}
-    for _ in range(ROUNDS):
-        for library in libraries:
-            answers[library].append(fresh.measure(library, encoding_name, "load"))
+    for number in range(ROUNDS):
+        with on_one_processor(number):
+            for library in rotated(libraries, number):
+                answers[library].append(fresh.measure(library, encoding_name, "load"))
     seconds = {lib: [answer["seconds"] for answer in found] for lib, found in answers.items()}
     report.add_seconds(f"import, load, first ids, {encoding_name}", seconds, MS, 3.0)
     memory = {lib: min(answer["rss_mb"] for answer in found) for lib, found in answers.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -231,6 +232,22 @@ def test_everybody_takes_turns():
     assert seconds["a"] == pytest.approx([0.02, 0.02])
     assert seconds["b"] == pytest.approx([0.001] * 4)
     assert seconds["c"] == pytest.approx([0.3, 0.3])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_a_round_stays_on_one_processor():
+    allowed = os.sched_getaffinity(0)
+    seen = []
+    runs = {name: lambda: seen.append(os.sched_getaffinity(0)) for name in "ab"}
+    rounds.take_turns(runs, rounds=3, min_seconds=0)
+    warm, turns = seen[:2], seen[2:]
+    assert warm == [allowed] * 2
+    assert [len(processors) for processors in turns] == [1] * 6
+    assert turns[0::2] == turns[1::2]
+    assert set.union(*turns) == set(sorted(allowed)[:3])
+    assert os.sched_getaffinity(0) == allowed
+    rounds.take_turns(runs, rounds=1, min_seconds=0, one_processor=False)
+    assert seen[-1] == allowed
 
 
 def test_the_ratio_is_of_rounds_that_both_ran():

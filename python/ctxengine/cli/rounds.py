@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import platform
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 # One that is this many times slower than the fastest rests after so many rounds.
@@ -20,12 +22,31 @@ def each(call: Callable[[Any], object], inputs: Sequence[Any]) -> Callable[[], o
     return lambda: deque(map(call, inputs), maxlen=0)  # the cheapest loop that Python has
 
 
+@contextmanager
+def on_one_processor(round_number: int) -> Iterator[None]:
+    """Keep this thread, and processes that it starts, on one processor, in each round another one.
+
+    Processors differ in speed while others share them: all contenders of a round must have the
+    same, or their ratio is that of the processors.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(allowed)[round_number % len(allowed)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def take_turns(
     runs: Mapping[str, Callable[[], object]],
     *,
     rounds: int = 7,
     min_seconds: float = 0.01,
     clock: Callable[[], float] = time.process_time,
+    one_processor: bool = True,
 ) -> dict[str, list[float]]:
     """Run each in every round, beginning with another one each time.
 
@@ -39,6 +60,8 @@ def take_turns(
     clock : callable
         By default the processor time of all threads of the process: what other processes take does
         not count, and what helper threads take does.
+    one_processor : bool
+        Whether a round stays on one processor; see `on_one_processor`.
 
     Returns
     -------
@@ -55,20 +78,22 @@ def take_turns(
     gc.disable()
     try:
         for number in range(rounds):
-            for name in _rotated(list(runs), number):
-                if number >= _SLOW_ROUNDS and _rests(samples, name):
-                    continue
-                begin = clock()
-                for _ in range(passes[name]):
-                    runs[name]()
-                samples[name].append((clock() - begin) / passes[name])
+            with on_one_processor(number) if one_processor else nullcontext():
+                for name in rotated(list(runs), number):
+                    if number >= _SLOW_ROUNDS and _rests(samples, name):
+                        continue
+                    begin = clock()
+                    for _ in range(passes[name]):
+                        runs[name]()
+                    samples[name].append((clock() - begin) / passes[name])
     finally:
         if was_enabled:
             gc.enable()
     return samples
 
 
-def _rotated(names: list[str], number: int) -> Iterator[str]:
+def rotated(names: Sequence[str], number: int) -> Iterator[str]:
+    """Yield the names, in each round beginning with another one."""
     for i in range(len(names)):
         yield names[(i + number) % len(names)]
 
