@@ -3,7 +3,8 @@
 ``pytest bench/bench_tokenize_hostile.py -p no:cacheprovider`` prints a table: for each family and
 call the speed at a million characters, the exponent of the time from 250,000 characters on, and
 the peak memory per byte of text above what stood before. Fails past `MAX_EXPONENT` and
-`MAX_BYTES`.
+`MAX_BYTES`. ``-k cut`` is the table of `truncate`, for a prefix and a suffix of a sixteenth of the
+text's tokens at most, and of `split`.
 """
 
 from __future__ import annotations
@@ -33,21 +34,29 @@ CALLS: dict[str, Callable[[ctxengine.Encoding, str], object]] = {
 }
 
 
+# What a cut costs is the work around it, many times that of a token there.
+CUTS: dict[str, Callable[[ctxengine.Encoding, str], object]] = {
+    "right": lambda encoding, text: encoding.truncate(text, len(text) // 16),
+    "left": lambda encoding, text: encoding.truncate(text, len(text) // 16, side="left"),
+    "split": lambda encoding, text: encoding.split(text, 256),
+}
+
 LIBC = ctypes.CDLL(None)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 @pytest.fixture(scope="module")
 def table(request):
+    """Rows of cells, which are printed in the end under a header for each kind of call."""
     # glibc gives blocks past 32 MiB back to the system, which clears them anew for each call: a
     # step in the time that says nothing of the algorithm.
     assert LIBC.mallopt(M_MMAP_MAX, 0)
     assert LIBC.mallopt(M_TRIM_THRESHOLD, 1 << 30)
-    rows: list[str] = []
+    rows: dict[str, list[str]] = {}
     yield rows
-    header = f"{'family':33}" + "".join(f"{call:>8}: MB/s    exp   B/B" for call in CALLS)
     with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
-        print("", header, *rows, sep="\n")
+        for header, lines in rows.items():
+            print("", header, *lines, sep="\n")
 
 
 def seconds(call: Callable[[], object], num_calls: int = 1) -> float:
@@ -105,5 +114,24 @@ def test_hostile(encoding_name, name, table):
             too_much.append(f"{call_name}: exponent {growth:.2f}")
         if per_byte > MAX_BYTES[call_name]:
             too_much.append(f"{call_name}: {per_byte:.1f} bytes of memory for each of text")
-    table.append(f"{encoding_name[:5]} {name:27}" + "".join(cells))
+    header = f"{'family':33}" + "".join(f"{call:>8}: MB/s    exp   B/B" for call in CALLS)
+    table.setdefault(header, []).append(f"{encoding_name[:5]} {name:27}" + "".join(cells))
+    assert not too_much, too_much
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("encoding_name", ["cl100k_base", "qwen3"])
+def test_cut(encoding_name, name, table):
+    encoding = ctxengine.get_encoding(encoding_name)
+    small, large = FAMILIES[name](SMALL), FAMILIES[name](LARGE)
+    size_bytes = len(large.encode())
+    cells, too_much = [], []
+    for call_name, call in CUTS.items():
+        call(encoding, large)
+        growth, fastest = exponent(partial(call, encoding), small, large)
+        cells.append(f"{size_bytes / fastest / 1e6:14.1f} {growth:6.2f}")
+        if growth > MAX_EXPONENT:
+            too_much.append(f"{call_name}: exponent {growth:.2f}")
+    header = f"{'family':33}" + "".join(f"{call:>8}: MB/s    exp" for call in CUTS)
+    table.setdefault(header, []).append(f"{encoding_name[:5]} {name:27}" + "".join(cells))
     assert not too_much, too_much

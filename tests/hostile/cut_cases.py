@@ -6,12 +6,14 @@ import ctypes
 import functools
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import ctxengine
 from cases import case, encoding
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+from families import FAMILIES
 
 SIZE = 1_000_000
 
@@ -70,3 +72,60 @@ def takes_little_memory(name: str, text: str) -> None:
 for _name in ("cl100k_base", "qwen3", "mistral_v3"):
     for _what, _text in LONG_TEXTS.items():
         case(f"memory to count: {_name}, {_what}", _name, _text)(takes_little_memory)
+
+
+# --- truncate and split ---
+
+CUT_SIZE = 400_000  # some are cut at a megabyte a second
+
+# One letter, runs, marks, scripts: what makes pre-tokens long and cuts change much.
+CUT_FAMILIES = [
+    "one letter", "random letters of two", "spaces, then a letter", "newlines",
+    "digits", "one symbol", "random hangul", "marks", "emoji sequences", "short random words",
+]  # fmt: skip
+CUT_TEXTS = {name: FAMILIES[name] for name in CUT_FAMILIES} | {
+    "accents apart": lambda size: ("e\u0301" * size)[:size],
+    "hangul in parts": lambda size: ("\u1112\u1161\u11ab" * size)[:size],
+}
+
+
+def is_cut_in_linear_time(name: str, make) -> None:
+    """Eight times the text takes at most 16 times as long; 64 times would be quadratic."""
+    ours = vocabulary(name)
+    if ours is None:
+        return
+    small, large = make(CUT_SIZE // 8), make(CUT_SIZE)
+    calls = {
+        "right": lambda text: ours.truncate(text, len(text) // 16),
+        "left": lambda text: ours.truncate(text, len(text) // 16, side="left"),
+        "split": lambda text: ours.split(text, 128),
+    }
+    for what, call in calls.items():
+        of_small = min(processor_seconds(call, small) for _ in range(3))
+        of_large = processor_seconds(call, large)
+        assert of_large < 16 * max(of_small, 0.01), (what, of_small, of_large)
+    limit = CUT_SIZE // 16
+    kept = ours.truncate(large, limit)
+    assert large.startswith(kept)
+    assert ours.count(kept) <= limit
+    longer = large[: len(kept) + 1]
+    assert longer == kept or ours.count(longer) > limit
+    kept = ours.truncate(large, limit, side="left")
+    assert large.endswith(kept)
+    assert ours.count(kept) <= limit
+    longer = large[len(large) - len(kept) - 1 :] if len(kept) < len(large) else kept
+    assert longer == kept or ours.count(longer) > limit
+    parts = ours.split(large, 128)
+    assert "".join(parts) == large
+    assert all(0 < ours.count(part) <= 128 for part in parts)
+
+
+def processor_seconds(call, text: str) -> float:
+    begin = time.process_time()
+    call(text)
+    return time.process_time() - begin
+
+
+for _name in ("cl100k_base", "qwen3", "mistral_v3"):
+    for _what, _make in CUT_TEXTS.items():
+        case(f"cuts: {_name}, {_what}", _name, _make)(is_cut_in_linear_time)

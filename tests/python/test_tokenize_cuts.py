@@ -12,9 +12,11 @@ import ctxengine
 import numpy as np
 import pytest
 from ctxengine.reference import cuts
+from families import FAMILIES as HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenize_support import SINGLE_BYTES, any_text, repaired, tiny
+from vocabulary_families import FAMILIES, family
 
 CL100K = ctxengine.get_encoding("cl100k_base")
 NAMES = ("r50k_base", "cl100k_base", "o200k_base", "qwen3")
@@ -221,7 +223,27 @@ def test_sentencepiece_text_is_cut_as_exactly():
     assert encoding.truncate("a word " * 50_000, 500) == "a word " * 249 + "a word"
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_vocabularies(name, tmp_path_factory):
+    encoding = ctxengine.load(family(name, tmp_path_factory.mktemp("vocabulary")).path)
+    rng = random.Random(name)
+    for make in HOSTILE.values():
+        text = make(40 + rng.randrange(40))
+        for limit in (1, 3, encoding.count(text) // 2):
+            check_truncate(encoding, text, limit)
+
+
 def test_text_that_a_normalizer_changes():
     text = "e\u0301 cafe\u0301 " * 5 + "e\u0301\u0323x"
+    qwen3 = ctxengine.get_encoding("qwen3")
     for limit in range(12):
-        check_truncate(ctxengine.get_encoding("qwen3"), text, limit)
+        check_truncate(qwen3, text, limit)
+    rng = random.Random(2)
+    parts = ["e\u0301", "e", "\u0323", "\u1112", "\u1161", "\u11ab", " ", "\u212b", "a", "!", "\n"]
+    for _ in range(100):
+        text = "".join(rng.choices(parts, k=rng.randint(1, 40)))
+        for limit in (1, 5, 12):
+            check_truncate(qwen3, text, limit)
+    text = "cafe\u0301 " * 500_000
+    kept = qwen3.truncate(text, 50_000)
+    assert qwen3.count(kept) <= 50_000 < qwen3.count(text[: len(kept) + 1])

@@ -7,12 +7,10 @@
 #include <string>
 
 #include "common/error.h"
-#include "common/ids.h"
 #include "common/str_cat.h"
 #include "tokenize/appender.h"
-#include "tokenize/bpe/merge.h"
+#include "tokenize/cut_text.h"
 #include "tokenize/merged_run.h"
-#include "tokenize/pretokenize/scanner.h"
 
 namespace ctx::tokenize {
 namespace {
@@ -20,38 +18,45 @@ namespace {
 /// Pre-tokens of more bytes are merged once, into a MergedRun.
 constexpr std::size_t kLongBytes = 512;
 
-/// How far beyond the longest token the end of a pre-token (a contraction, blanks that the next
-/// word takes) can depend on what follows.
+/// So much of what is behind a text may decide how its last pre-token ends.
 constexpr std::size_t kLookaheadBytes = 16;
-
-constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581, which is put before texts
 
 /// A guess at how many bytes a token has, on the high side.
 constexpr std::size_t kLikelyBytes = 8;
 
-/// Without a pre-tokenizer all is one pre-token, and never final.
-std::size_t All(std::string_view text, std::size_t /*begin*/) noexcept { return text.size(); }
-std::size_t Nothing(std::string_view /*text*/, std::size_t /*begin*/) noexcept { return 0; }
-
-/// One text and the encoding by which it is cut.
+/// One normalized text and the pieces into which it falls.
 class Cutter {
  public:
-  Cutter(const Encoding& encoding, std::string_view text)
-      : vocabulary_(encoding.vocabulary()), text_(text) {
-    if (!encoding.pre_tokenizer().pattern()) return;
-    WithPattern(*encoding.pre_tokenizer().pattern(), [&](auto pattern) {
-      next_ = &NextPreToken<pattern()>;
-      next_final_ = &NextFinalPreToken<pattern()>;
-    });
-  }
+  /// All must outlive it.
+  Cutter(const Encoding& encoding, const Pieces& pieces, std::string_view text)
+      : vocabulary_(encoding.vocabulary()),
+        pieces_(pieces),
+        text_(text),
+        stretch_(pieces.max_token_bytes() + pieces.max_lookahead_bytes()) {}
 
-  std::size_t LongestPrefix(std::int64_t limit);
-  std::size_t LongestSuffix(std::int64_t limit);
-  /// The last border of pre-tokens up to `end` that ends a prefix with at most `limit` tokens.
-  std::size_t LastBorder(std::size_t end, std::int64_t limit);
+  /// A place, and that every text which goes on alike up to `bound` (prefixes) or from there on
+  /// (suffixes) and differs beyond has too many tokens.
+  struct Cut {
+    std::size_t at;
+    std::size_t bound;
+  };
+
+  /// The longest prefix, if the text, or what it is the front of, allows to tell.
+  std::optional<Cut> LongestPrefix(bool is_all, std::int64_t limit);
+  /// Where the longest suffix begins, likewise.
+  std::optional<Cut> LongestSuffix(bool is_all, std::int64_t limit);
+  /// After these: tokens of the first `end` bytes and `tail`, or of `head` and those from `begin`
+  /// on; at least when they are no more than the limit.
+  std::int64_t CountPrefix(std::size_t end, std::string_view tail, std::int64_t limit);
+  std::int64_t CountSuffix(std::string_view head, std::size_t begin, std::int64_t limit);
+
+  /// The borders of pre-tokens up to `end` that end a prefix with at most `limit` tokens, the last
+  /// one first: visit(border) says whether to go on.
+  template <typename Visit>
+  void ForEachBorder(std::size_t end, std::int64_t limit, Visit&& visit);
 
  private:
-  /// A border of pre-tokens, and how many tokens are before it (prefixes) or behind it (suffixes).
+  /// A border of pieces, and how many tokens are before it (prefixes) or behind it (suffixes).
   struct Border {
     std::size_t at;
     std::int64_t count;
@@ -59,49 +64,36 @@ class Cutter {
   /// Tokens of a text, at least when they are more than the limit.
   struct Count {
     std::int64_t count;
+    Border last_final;      // before which every longer text has the same pieces
     bool for_good = false;  // every longer text too has more tokens than the limit
   };
 
-  std::optional<std::size_t> PrefixWithin(std::size_t size, bool is_all, std::int64_t limit);
-  std::optional<std::size_t> SuffixFrom(std::size_t from, bool is_all, std::int64_t limit);
-  Border LastFinal(const std::vector<Border>& borders, std::size_t end) const;
-  std::int64_t CountPiece(std::size_t begin, std::size_t end) const;
-  Count CountPrefix(const Border& base, std::size_t end, std::int64_t limit);
-  std::int64_t CountSuffixPiece(const std::vector<Border>& borders, std::size_t begin,
-                                std::size_t end);
-  std::int64_t CountSuffix(const std::vector<Border>& borders, std::size_t first_border,
-                           std::size_t begin, std::int64_t limit);
+  Border LastFinal(std::size_t end) const;
+  bool IsLong(std::size_t size_bytes) const noexcept {
+    return pieces_.are_pre_tokens() && size_bytes > std::max(kLongBytes, pieces_.max_token_bytes());
+  }
+  Count CountPrefixFrom(const Border& base, std::size_t end, std::int64_t limit);
+  std::int64_t CountSuffixPiece(std::string_view head, std::size_t begin, std::size_t end);
+  std::int64_t CountSuffixFrom(std::size_t begin, std::int64_t limit);
   /// The text from `begin` to `end` merged; what was asked for last is kept.
   const MergedRun& Run(std::size_t begin, std::size_t end);
-  std::size_t MaxBytes(std::int64_t limit) const noexcept;
-
-  bool BeginsCharacter(std::size_t at) const noexcept {
-    return at >= text_.size() || (static_cast<unsigned char>(text_[at]) & 0xC0) != 0x80;
-  }
-  std::size_t FloorCharacter(std::size_t at) const noexcept {
-    while (!BeginsCharacter(at)) --at;
-    return at;
-  }
-  std::size_t CeilCharacter(std::size_t at) const noexcept {
-    while (!BeginsCharacter(at)) ++at;
-    return std::min(at, text_.size());
-  }
+  /// The piece at `begin` merged, or what goes on behind it too, at least up to `end`.
+  const MergedRun& RunTo(std::size_t begin, std::size_t end);
 
   const Vocabulary& vocabulary_;
+  const Pieces& pieces_;
   std::string_view text_;
-  std::size_t (*next_)(std::string_view, std::size_t) noexcept = &All;
-  std::size_t (*next_final_)(std::string_view, std::size_t) noexcept = &Nothing;
-  std::size_t end_ = 0;  // of what PrefixWithin looks at
+  const std::size_t stretch_;  // see tokenize/cuts.h
+  std::vector<Border> borders_;
+  std::size_t first_ = 0;  // of the borders, the first whose suffix fits
+  // The last final border of the first base_end_ bytes.
+  Border base_ = {0, 0};
+  std::size_t base_end_ = 0;
+  std::size_t base_step_ = kLongBytes;
   std::optional<MergedRun> run_;
   std::size_t run_begin_ = 0;
   std::size_t run_end_ = 0;
 };
-
-std::size_t Cutter::MaxBytes(std::int64_t limit) const noexcept {
-  const std::size_t max_bytes = vocabulary_.max_token_bytes();
-  const auto num_tokens = static_cast<std::uint64_t>(limit);
-  return text_.size() / max_bytes < num_tokens ? text_.size() : num_tokens * max_bytes;
-}
 
 const MergedRun& Cutter::Run(std::size_t begin, std::size_t end) {
   if (!run_ || run_begin_ != begin || run_end_ != end) {
@@ -112,228 +104,270 @@ const MergedRun& Cutter::Run(std::size_t begin, std::size_t end) {
   return *run_;
 }
 
-std::int64_t Cutter::CountPiece(std::size_t begin, std::size_t end) const {
-  const std::string_view piece = text_.substr(begin, end - begin);
-  return vocabulary_.Find(piece) != kNoToken ? 1 : CountMerged(vocabulary_, piece);
+const MergedRun& Cutter::RunTo(std::size_t begin, std::size_t end) {
+  if (run_ && run_begin_ == begin && run_end_ >= end) return *run_;
+  const std::size_t more = std::min(text_.size(), CeilCharacter(text_, end + stretch_));
+  return Run(begin, std::max(more, pieces_.End(text_, begin)));
 }
 
 // --- prefixes ---
 
-std::size_t Cutter::LongestPrefix(std::int64_t limit) {
-  if (limit < 1) return 0;
-  const std::size_t max_size = FloorCharacter(MaxBytes(limit));
-  // Most texts have a few bytes for each token: look at no more of them before it is needed.
-  for (std::size_t size = kLongBytes;; size *= 2) {
-    if (size / kLikelyBytes < static_cast<std::uint64_t>(limit) && size < max_size) continue;
-    const bool is_all = size >= max_size;
-    const auto end = PrefixWithin(is_all ? max_size : FloorCharacter(size), is_all, limit);
-    if (end) return *end;
-  }
-}
-
-Cutter::Border Cutter::LastFinal(const std::vector<Border>& borders, std::size_t end) const {
+/// The last border before which the pieces are those of every text that goes on behind `end`.
+Cutter::Border Cutter::LastFinal(std::size_t end) const {
   const std::string_view prefix = text_.substr(0, end);
   std::size_t i = 0;
-  while (borders[i].at < end && next_final_(prefix, borders[i].at) == borders[i + 1].at) ++i;
-  return borders[i];
+  while (borders_[i].at < end && i + 1 < borders_.size() &&
+         pieces_.FinalEnd(prefix, borders_[i].at) == borders_[i + 1].at) {
+    ++i;
+  }
+  return borders_[i];
 }
 
-Cutter::Count Cutter::CountPrefix(const Border& base, std::size_t end, std::int64_t limit) {
+Cutter::Count Cutter::CountPrefixFrom(const Border& base, std::size_t end, std::int64_t limit) {
   const std::string_view prefix = text_.substr(0, end);
-  Count result{base.count};
+  Count result{base.count, base};
   bool is_final = true;
   for (std::size_t begin = base.at; begin < end;) {
-    const std::size_t final_end = is_final ? next_final_(prefix, begin) : 0;
+    const std::size_t final_end = is_final ? pieces_.FinalEnd(prefix, begin) : 0;
     is_final = final_end != 0;
-    const std::size_t next = is_final ? final_end : next_(prefix, begin);
-    const bool is_long = next - begin > std::max(kLongBytes, vocabulary_.max_token_bytes());
-    result.count += is_long ? Run(begin, end_).CountTo(next - begin) : CountPiece(begin, next);
+    const std::size_t next = is_final ? final_end : pieces_.End(prefix, begin);
+    result.count += IsLong(next - begin) ? RunTo(begin, next).CountTo(next - begin)
+                                         : pieces_.Count(prefix, begin, next);
     if (result.count > limit) {
       result.for_good = is_final;
       return result;
     }
     begin = next;
+    if (is_final) result.last_final = {begin, result.count};
   }
   return result;
 }
 
-/// The longest prefix, if it can be told from the first `size` bytes.
-std::optional<std::size_t> Cutter::PrefixWithin(std::size_t size, bool is_all, std::int64_t limit) {
-  const std::string_view text = text_.substr(0, size);
-  end_ = size;
-  std::vector<Border> borders = {{0, 0}};
-  while (borders.back().at < size) {
-    const std::size_t next = next_(text, borders.back().at);
-    const std::int64_t count = borders.back().count + CountPiece(borders.back().at, next);
+std::optional<Cutter::Cut> Cutter::LongestPrefix(bool is_all, std::int64_t limit) {
+  const std::size_t size = text_.size();
+  borders_.assign(1, Border{0, 0});
+  while (borders_.back().at < size) {
+    const std::size_t begin = borders_.back().at;
+    const std::size_t next = pieces_.End(text_, begin);
+    const std::int64_t count = borders_.back().count + pieces_.Count(text_, begin, next);
     if (count > limit) break;
-    borders.push_back({next, count});
+    borders_.push_back({next, count});
   }
-  if (borders.back().at == size) return is_all ? std::optional(size) : std::nullopt;
+  if (borders_.back().at == size) return is_all ? std::optional(Cut{size, size}) : std::nullopt;
 
   // `fits` has at most `limit` tokens; from `base` on, longer prefixes differ.
-  std::size_t fits = borders.back().at;
-  Border base = LastFinal(borders, fits);
-  while (CountPrefix(base, fits, limit).count > limit) {
-    borders.pop_back();
-    fits = borders.back().at;
-    base = LastFinal(borders, fits);
+  std::size_t fits = borders_.back().at;
+  Border base = LastFinal(fits);
+  while (CountPrefixFrom(base, fits, limit).count > limit) {
+    borders_.pop_back();
+    fits = borders_.back().at;
+    base = LastFinal(fits);
   }
-  if (size - base.at > kLongBytes && next_(text, base.at) - base.at > kLongBytes) {
+  base_ = base;
+  base_end_ = fits;
+  for (const Border from : {borders_.back(), base}) {
+    if (!pieces_.are_pre_tokens() || pieces_.End(text_, from.at) - from.at <= kLongBytes) continue;
     // Where the tokens of the whole pre-token reach the limit is the place to begin at.
-    const std::int64_t left = limit - base.count;
+    const std::int64_t left = limit - from.count;
     for (std::int64_t fewer = 0; fewer < std::min<std::int64_t>(left, 8); ++fewer) {
-      const std::size_t end = FloorCharacter(base.at + Run(base.at, size).EndOf(left - fewer));
-      if (end <= fits || CountPrefix(base, end, limit).count > limit) continue;
+      const std::size_t end =
+          FloorCharacter(text_, from.at + RunTo(from.at, from.at + 1).EndOf(left - fewer));
+      if (end <= fits || CountPrefixFrom(base, end, limit).count > limit) continue;
       fits = end;
       break;
     }
   }
   // Of this stretch no place fits when the prefix of that length does not, and neither does a
   // longer pre-token that begins at `base` and has the end of a token there.
-  const std::size_t stretch = vocabulary_.max_token_bytes() + kLookaheadBytes;
   std::size_t last_possible = fits;
   for (std::size_t end = fits; end < size;) {
     const std::size_t before = end;
-    end = CeilCharacter(end + 1);
-    const Count count = CountPrefix(base, end, limit);
+    end = CeilCharacter(text_, end + 1);
+    const Count count = CountPrefixFrom(base, end, limit);
+    base = base_ = count.last_final;
+    base_end_ = end;
     if (count.count <= limit) {
       fits = last_possible = end;
       continue;
     }
-    if (count.for_good) return fits;
-    if (end - base.at <= kLongBytes) {
+    if (count.for_good) return Cut{fits, end};
+    if (!pieces_.are_pre_tokens() || end - base.at <= kLongBytes) {
       last_possible = end;
       continue;
     }
-    const MergedRun& run = Run(base.at, size);
-    for (std::size_t at = before + 1; at <= end; ++at) {
-      if (at < end && vocabulary_.symbols() != Vocabulary::Symbols::kBytes) continue;
-      if (base.count + run.CountTo(at - base.at) <= limit) last_possible = at;
+    if (!pieces_.has_symbols()) {
+      const MergedRun& run = RunTo(base.at, end);
+      for (std::size_t at = before + 1; at <= end; ++at) {
+        if (at < end && vocabulary_.symbols() != Vocabulary::Symbols::kBytes) continue;
+        if (base.count + run.CountTo(at - base.at) <= limit) last_possible = at;
+      }
     }
-    if (end - last_possible > stretch) return fits;
+    if (end - last_possible > stretch_) return Cut{fits, end};
   }
-  return is_all ? std::optional(fits) : std::nullopt;
+  return is_all ? std::optional(Cut{fits, size}) : std::nullopt;
 }
 
-std::size_t Cutter::LastBorder(std::size_t end, std::int64_t limit) {
-  // A little more than the prefix, so that its end does not look like the end of the text.
-  const std::string_view text = text_.substr(0, CeilCharacter(end + kLookaheadBytes));
-  std::vector<Border> borders = {{0, 0}};
-  while (borders.back().at < end) {
-    const std::size_t at = borders.back().at;
-    const std::size_t next = next_(text, at);
-    if (next > end) break;
-    borders.push_back({next, borders.back().count + CountPiece(at, next)});
+std::int64_t Cutter::CountPrefix(std::size_t end, std::string_view tail, std::int64_t limit) {
+  while (end < base_end_) {
+    base_end_ = FloorCharacter(text_, end - std::min(end, base_step_));
+    base_step_ *= 2;
+    base_ = LastFinal(base_end_);
   }
-  end_ = end;
-  for (; borders.size() > 1; borders.pop_back()) {
-    const std::size_t at = borders.back().at;
-    if (CountPrefix(LastFinal(borders, at), at, limit).count <= limit) return at;
-  }
-  return 0;
-}
-
-// --- suffixes ---
-
-std::size_t Cutter::LongestSuffix(std::int64_t limit) {
-  if (limit < 1) return text_.size();
-  const std::size_t max_size = text_.size() - CeilCharacter(text_.size() - MaxBytes(limit));
-  for (std::size_t size = kLongBytes;; size *= 2) {
-    if (size / kLikelyBytes < static_cast<std::uint64_t>(limit) && size < max_size) continue;
-    const bool is_all = size >= max_size;
-    const std::size_t from = CeilCharacter(text_.size() - (is_all ? max_size : size));
-    const auto begin = SuffixFrom(from, is_all, limit);
-    if (begin) return *begin;
-  }
-}
-
-std::int64_t Cutter::CountSuffixPiece(const std::vector<Border>& borders, std::size_t begin,
-                                      std::size_t end) {
-  if (end - begin <= std::max(kLongBytes, vocabulary_.max_token_bytes())) {
-    return CountPiece(begin, end);
-  }
-  const auto behind =
-      std::upper_bound(borders.begin(), borders.end(), begin,
-                       [](std::size_t at, const Border& border) { return at < border.at; });
-  const std::size_t run_begin = std::prev(behind)->at;
-  return Run(run_begin, end).CountFrom(begin - run_begin);
-}
-
-std::int64_t Cutter::CountSuffix(const std::vector<Border>& borders, std::size_t first_border,
-                                 std::size_t begin, std::int64_t limit) {
-  std::int64_t count = 0;
-  while (count <= limit) {
-    const auto border =
-        std::lower_bound(borders.begin() + static_cast<std::ptrdiff_t>(first_border), borders.end(),
-                         begin, [](const Border& known, std::size_t at) { return known.at < at; });
-    if (border->at == begin) return count + border->count;
-    const std::size_t next = next_(text_, begin);
-    count += CountSuffixPiece(borders, begin, next);
+  if (tail.empty()) return CountPrefixFrom(base_, end, limit).count;
+  std::string text(text_.substr(base_.at, end - base_.at));
+  text += tail;
+  std::int64_t count = base_.count;
+  for (std::size_t begin = 0; begin < text.size() && count <= limit;) {
+    const std::size_t next = pieces_.End(text, begin);
+    if (IsLong(next - begin) && base_.at + begin < end) {
+      const std::size_t run_end = std::min(base_.at + next, end);
+      const auto tail_bytes = base_.at + next - run_end;
+      count += RunTo(base_.at + begin, run_end)
+                   .CountTo(run_end - base_.at - begin, tail.substr(0, tail_bytes));
+    } else {
+      count += pieces_.Count(text, begin, next);
+    }
     begin = next;
   }
   return count;
 }
 
-/// Where the longest suffix begins, if it can be told from the bytes from `from` on.
-std::optional<std::size_t> Cutter::SuffixFrom(std::size_t from, bool is_all, std::int64_t limit) {
-  std::vector<Border> borders;
-  for (std::size_t at = from; at < text_.size(); at = next_(text_, at)) borders.push_back({at, 0});
-  borders.push_back({text_.size(), 0});
-  std::size_t first = borders.size() - 1;  // the first border that fits
-  for (; first > 0; --first) {
-    const std::int64_t count =
-        borders[first].count + CountPiece(borders[first - 1].at, borders[first].at);
-    if (count > limit) break;
-    borders[first - 1].count = count;
+template <typename Visit>
+void Cutter::ForEachBorder(std::size_t end, std::int64_t limit, Visit&& visit) {
+  borders_.assign(1, Border{0, 0});
+  while (borders_.back().at < end) {
+    const std::size_t begin = borders_.back().at;
+    const std::size_t next = pieces_.End(text_, begin);
+    if (next > end) break;
+    borders_.push_back({next, borders_.back().count + pieces_.Count(text_, begin, next)});
   }
-  if (first == 0) return is_all ? std::optional(from) : std::nullopt;
+  for (; borders_.size() > 1; borders_.pop_back()) {
+    const std::size_t at = borders_.back().at;
+    if (CountPrefixFrom(LastFinal(at), at, limit).count <= limit && !visit(at)) return;
+  }
+}
 
-  std::size_t fits = borders[first].at;
-  const std::size_t before = borders[first - 1].at;
-  if (fits - before > kLongBytes) {
-    const std::int64_t left = limit - borders[first].count;
+// --- suffixes ---
+
+std::int64_t Cutter::CountSuffixPiece(std::string_view head, std::size_t begin, std::size_t end) {
+  if (!IsLong(end - begin)) {
+    if (head.empty()) return pieces_.Count(text_, begin, end);
+    std::string piece(head);
+    piece += text_.substr(begin, end - begin);
+    return pieces_.Count(piece, 0, piece.size());
+  }
+  const auto behind =
+      std::upper_bound(borders_.begin(), borders_.end(), begin,
+                       [](std::size_t at, const Border& border) { return at < border.at; });
+  const std::size_t run_begin = std::prev(behind)->at;
+  return Run(run_begin, end).CountFrom(begin - run_begin, head);
+}
+
+std::int64_t Cutter::CountSuffixFrom(std::size_t begin, std::int64_t limit) {
+  std::int64_t count = 0;
+  while (count <= limit) {
+    const auto border =
+        std::lower_bound(borders_.begin() + static_cast<std::ptrdiff_t>(first_), borders_.end(),
+                         begin, [](const Border& known, std::size_t at) { return known.at < at; });
+    if (border->at == begin) return count + border->count;
+    const std::size_t next = pieces_.End(text_, begin);
+    count += CountSuffixPiece({}, begin, next);
+    begin = next;
+  }
+  return count;
+}
+
+std::int64_t Cutter::CountSuffix(std::string_view head, std::size_t begin, std::int64_t limit) {
+  if (head.empty()) return CountSuffixFrom(begin, limit);
+  if (pieces_.is_one() && !pieces_.has_symbols()) {
+    return CountSuffixPiece(head, begin, text_.size());
+  }
+  std::int64_t count = 0;
+  std::size_t at = 0;  // in the head
+  for (std::size_t size = kLongBytes; count <= limit;) {
+    const std::size_t end = CeilCharacter(text_, std::min(text_.size(), begin + size));
+    std::string text(head);
+    text += text_.substr(begin, end - begin);
+    const bool is_all = end == text_.size();
+    const std::size_t next = is_all ? pieces_.End(text, at) : pieces_.FinalEnd(text, at);
+    if (next == 0) {
+      size *= 2;
+    } else if (next <= head.size()) {
+      count += pieces_.Count(text, at, next);
+      at = next;
+      if (at == head.size()) return count + CountSuffixFrom(begin, limit - count);
+    } else {
+      const std::size_t piece_end = begin + next - head.size();
+      count += pieces_.are_pre_tokens() ? CountSuffixPiece(head.substr(at), begin, piece_end)
+                                        : pieces_.Count(text, at, next);
+      return count + CountSuffixFrom(piece_end, limit - count);
+    }
+  }
+  return count;
+}
+
+std::optional<Cutter::Cut> Cutter::LongestSuffix(bool is_all, std::int64_t limit) {
+  borders_.clear();
+  for (std::size_t at = 0; at < text_.size(); at = pieces_.End(text_, at)) {
+    borders_.push_back({at, 0});
+  }
+  borders_.push_back({text_.size(), 0});
+  first_ = borders_.size() - 1;
+  for (; first_ > 0; --first_) {
+    const std::int64_t count =
+        borders_[first_].count + pieces_.Count(text_, borders_[first_ - 1].at, borders_[first_].at);
+    if (count > limit) break;
+    borders_[first_ - 1].count = count;
+  }
+  if (first_ == 0) return is_all ? std::optional(Cut{0, 0}) : std::nullopt;
+
+  std::size_t fits = borders_[first_].at;
+  const std::size_t before = borders_[first_ - 1].at;
+  if (pieces_.are_pre_tokens() && fits - before > kLongBytes) {
+    const std::int64_t left = limit - borders_[first_].count;
     for (std::int64_t fewer = 0; fewer < std::min<std::int64_t>(left, 8); ++fewer) {
       const std::size_t begin =
-          CeilCharacter(before + Run(before, borders[first].at).BeginOfLast(left - fewer));
-      if (begin >= fits || CountSuffix(borders, first, begin, limit) > limit) continue;
+          CeilCharacter(text_, before + Run(before, borders_[first_].at).BeginOfLast(left - fewer));
+      if (begin >= fits || CountSuffixFrom(begin, limit) > limit) continue;
       fits = begin;
       break;
     }
   }
   // As for prefixes: tokens of a longer pre-token would have to begin in the stretch.
-  const std::size_t stretch = vocabulary_.max_token_bytes() + kLookaheadBytes;
   std::size_t last_possible = fits;
-  for (std::size_t begin = fits; begin > from;) {
+  for (std::size_t begin = fits; begin > 0;) {
     const std::size_t behind = begin;
-    begin = FloorCharacter(begin - 1);
-    if (CountSuffix(borders, first, begin, limit) <= limit) {
+    begin = FloorCharacter(text_, begin - 1);
+    if (CountSuffixFrom(begin, limit) <= limit) {
       fits = last_possible = begin;
       continue;
     }
-    if (vocabulary_.symbols() == Vocabulary::Symbols::kBytes) {
-      const std::size_t next = next_(text_, begin);
-      const std::int64_t rest = CountSuffix(borders, first, next, limit);
-      for (std::size_t at = begin + 1; at < behind && next > behind; ++at) {
-        if (CountSuffixPiece(borders, at, next) + rest <= limit) last_possible = at;
+    if (!pieces_.are_pre_tokens()) continue;
+    // The pre-token in which a token begins may end where one that begins there does, or where the
+    // one does that is there now.
+    const std::size_t next = pieces_.End(text_, begin);
+    const auto known = std::upper_bound(
+        borders_.begin() + static_cast<std::ptrdiff_t>(first_), borders_.end(), begin,
+        [](std::size_t at, const Border& border) { return at < border.at; });
+    const bool may_begin_within = vocabulary_.symbols() == Vocabulary::Symbols::kBytes;
+    const std::size_t last = may_begin_within ? behind : begin + 1;
+    if (may_begin_within && next > behind) {
+      const std::int64_t rest = CountSuffixFrom(next, limit);
+      for (std::size_t at = begin + 1; at < last; ++at) {
+        if (CountSuffixPiece({}, at, next) + rest <= limit) last_possible = at;
       }
     }
-    if (last_possible - begin > stretch) return fits;
+    if (known->at != next && begin >= before && !pieces_.has_symbols()) {
+      for (std::size_t at = begin; at < last; ++at) {
+        if (CountSuffixPiece({}, at, known->at) + known->count <= limit) last_possible = at;
+      }
+    }
+    if (last_possible - begin > stretch_) return Cut{fits, begin};
   }
-  return is_all ? std::optional(fits) : std::nullopt;
+  return is_all ? std::optional(Cut{fits, 0}) : std::nullopt;
 }
 
-/// Whether what is written on top of cuts.h holds for the text and all its parts. What a normalizer
-/// leaves alone as a whole, it leaves alone in parts too.
-bool IsCutAsWritten(const Encoding& encoding, std::string_view utf8) {
-  const PreTokenizer& pre_tokenizer = encoding.pre_tokenizer();
-  if (encoding.user_defined().Find(utf8)) return false;
-  if (!pre_tokenizer.pattern() && !pre_tokenizer.steps().empty()) return false;
-  if (encoding.normalizer().empty()) return true;
-  std::string buffer;
-  const std::string_view normalized =
-      encoding.normalizer().Apply(utf8, Normalizer::Position::kInputStart, buffer);
-  return normalized == utf8;
-}
+// --- texts that are normalized first ---
 
 /// A part that has all prefixes, or suffixes, that can fit.
 std::size_t MaxBytes(const Encoding& encoding, std::string_view utf8, std::int64_t limit) {
@@ -343,126 +377,64 @@ std::size_t MaxBytes(const Encoding& encoding, std::string_view utf8, std::int64
   return std::min(utf8.size(), num_tokens * *max_bytes);
 }
 
-bool BeginsCharacter(std::string_view text, std::size_t at) noexcept {
-  return at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
+/// The longest of the prefixes of `part` that fits, where `cut` is known of its normalized text.
+std::size_t LongestOriginalPrefix(const Encoding& encoding, std::string_view part,
+                                  const NormalizedPart& normalized, Cutter& cutter, Cutter::Cut cut,
+                                  std::int64_t limit) {
+  const auto& cuts = normalized.cuts();
+  const auto above =
+      std::upper_bound(cuts.begin(), cuts.end(), cut.bound,
+                       [](std::size_t at, const auto& known) { return at < known.normalized; });
+  std::string buffer;
+  for (auto i = above; i-- != cuts.begin();) {
+    // Prefixes that end between this cut and the next are normalized otherwise than the whole.
+    const std::size_t next = i + 1 == cuts.end() ? i->original : (i + 1)->original;
+    for (std::size_t end = next; end > i->original;) {
+      end = FloorCharacter(part, end - 1);
+      if (end == i->original) break;
+      const std::string_view tail = encoding.normalizer().Apply(
+          part.substr(i->original, end - i->original),
+          i->original == 0 ? Normalizer::Position::kInputStart : Normalizer::Position::kMiddle,
+          buffer);
+      if (cutter.CountPrefix(i->normalized, tail, limit) <= limit) return end;
+    }
+    if (i->normalized == cut.at ||
+        (i->normalized < cut.at && cutter.CountPrefix(i->normalized, {}, limit) <= limit)) {
+      return i->original;
+    }
+  }
+  return 0;
 }
 
-std::size_t NextCharacter(std::string_view text, std::size_t at) noexcept {
-  do ++at;
-  while (!BeginsCharacter(text, at));
-  return at;
+std::size_t LongestOriginalSuffix(const Encoding& encoding, std::string_view part,
+                                  const NormalizedPart& normalized, Cutter& cutter, Cutter::Cut cut,
+                                  std::int64_t limit) {
+  const auto& cuts = normalized.cuts();
+  const bool prepends = encoding.normalizer().Prepends();
+  auto i =
+      std::upper_bound(cuts.begin(), cuts.end(), cut.bound,
+                       [](std::size_t at, const auto& known) { return at < known.normalized; });
+  if (i != cuts.begin()) --i;
+  while (i != cuts.begin() && std::prev(i)->normalized == i->normalized) --i;
+  std::string buffer;
+  for (; i + 1 != cuts.end(); ++i) {
+    if (!prepends &&
+        (i->normalized == cut.at ||
+         (i->normalized > cut.at && cutter.CountSuffix({}, i->normalized, limit) <= limit))) {
+      return i->original;
+    }
+    const std::size_t next = (i + 1)->original;
+    for (std::size_t begin = prepends ? i->original : CeilCharacter(part, i->original + 1);
+         begin < next; begin = CeilCharacter(part, begin + 1)) {
+      const std::string_view head = encoding.normalizer().Apply(
+          part.substr(begin, next - begin), Normalizer::Position::kInputStart, buffer);
+      if (cutter.CountSuffix(head, (i + 1)->normalized, limit) <= limit) return begin;
+    }
+  }
+  return part.size();
 }
 
-/// A text that is merged as a whole after each of its characters has been replaced by itself, as
-/// SentencePiece has it.
-class WholeRun {
- public:
-  /// Nothing when the encoding does not do so with this text.
-  static std::optional<WholeRun> Make(const Encoding& encoding, std::string_view text,
-                                      bool from_start) {
-    const Normalizer& normalizer = encoding.normalizer();
-    const auto position =
-        from_start ? Normalizer::Position::kInputStart : Normalizer::Position::kMiddle;
-    if (!encoding.pre_tokenizer().steps().empty() || encoding.pre_tokenizer().pattern() ||
-        normalizer.StablePrefix(text, position) != text.size()) {
-      return std::nullopt;
-    }
-    WholeRun whole(encoding, text);
-    std::string buffer;
-    whole.ends_.push_back({0, 0});
-    for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t end = NextCharacter(text, begin);
-      whole.normalized_ += normalizer.Apply(
-          text.substr(begin, end - begin),
-          from_start && begin == 0 ? position : Normalizer::Position::kMiddle, buffer);
-      whole.ends_.push_back({end, whole.normalized_.size()});
-      begin = end;
-    }
-    // What is put before a suffix might complete a user-defined spelling.
-    for (const SpecialToken& token : encoding.user_defined().tokens()) {
-      if (!from_start && token.spelling.starts_with(kMetaspace)) return std::nullopt;
-    }
-    if (encoding.user_defined().Find(whole.normalized_)) return std::nullopt;
-    return whole;
-  }
-
-  std::size_t LongestPrefix(std::int64_t limit) const {
-    const MergedRun run(encoding_.vocabulary(), normalized_);
-    const std::size_t sure = run.EndOf(limit);
-    std::size_t longest = 0;
-    std::size_t last_possible = sure;
-    for (std::size_t i = FirstAt(sure); i > 0 && longest == 0; --i) {
-      if (i < ends_.size() && run.CountTo(ends_[i].normalized) <= limit) longest = i;
-    }
-    for (std::size_t i = longest + 1; i < ends_.size(); ++i) {
-      if (ends_[i].normalized > last_possible + Stretch()) break;
-      for (std::size_t at = ends_[i - 1].normalized + 1; at <= ends_[i].normalized; ++at) {
-        if (!BeginsCharacter(normalized_, at) || run.CountTo(at) > limit) continue;
-        last_possible = std::max(last_possible, at);
-        if (at == ends_[i].normalized) longest = i;
-      }
-    }
-    return ends_[longest].original;
-  }
-
-  std::size_t LongestSuffix(std::int64_t limit) const {
-    const MergedRun run(encoding_.vocabulary(), normalized_);
-    const std::size_t sure = run.BeginOfLast(limit);
-    const std::size_t last = ends_.size() - 1;
-    std::size_t longest = last;
-    std::size_t last_possible = sure;
-    for (std::size_t i = FirstAt(sure); i < last && longest == last; ++i) {
-      if (CountFrom(run, i) <= limit) longest = i;
-    }
-    for (std::size_t i = std::min(longest, FirstAt(sure)); i-- > 0;) {
-      if (ends_[i].normalized + Stretch() < last_possible) break;
-      // What is put before a suffix may only add to the tokens that end behind `at`.
-      for (std::size_t at = ends_[i].normalized; at < ends_[i + 1].normalized; ++at) {
-        if (BeginsCharacter(normalized_, at) && run.CountFrom(at) < limit) {
-          last_possible = std::min(last_possible, at);
-        }
-      }
-      if (CountFrom(run, i) <= limit) longest = i;
-    }
-    return ends_[longest].original;
-  }
-
- private:
-  struct End {
-    std::size_t original;
-    std::size_t normalized;
-  };
-
-  WholeRun(const Encoding& encoding, std::string_view text) : encoding_(encoding), text_(text) {}
-
-  /// The first character that ends, or begins, at `normalized` or behind.
-  std::size_t FirstAt(std::size_t normalized) const noexcept {
-    return static_cast<std::size_t>(
-        std::lower_bound(ends_.begin(), ends_.end(), normalized,
-                         [](const End& end, std::size_t at) { return end.normalized < at; }) -
-        ends_.begin());
-  }
-  std::size_t Stretch() const noexcept {
-    return encoding_.vocabulary().max_token_bytes() + kLookaheadBytes;
-  }
-  std::int64_t CountFrom(const MergedRun& run, std::size_t i) const {
-    if (i + 1 == ends_.size()) return 0;
-    // The character that becomes the first may have something put before it.
-    const std::string_view character =
-        text_.substr(ends_[i].original, ends_[i + 1].original - ends_[i].original);
-    std::string buffer;
-    const std::string first(
-        encoding_.normalizer().Apply(character, Normalizer::Position::kInputStart, buffer));
-    return run.CountFrom(ends_[i + 1].normalized, first);
-  }
-
-  const Encoding& encoding_;
-  std::string_view text_;
-  std::string normalized_;
-  std::vector<End> ends_;
-};
-
-/// Where neither holds: every length is tried, from a state that grows.
+/// Where a normalizer promises nothing: every length is tried, from a state that grows.
 std::size_t LongestPrefixByAppending(const Encoding& encoding, std::string_view utf8,
                                      std::int64_t limit) {
   // The appender needs an owner for the encoding; the caller keeps it alive.
@@ -470,7 +442,7 @@ std::size_t LongestPrefixByAppending(const Encoding& encoding, std::string_view 
   std::size_t longest = 0;
   for (std::size_t end = 0; end < utf8.size();) {
     const std::size_t begin = end;
-    end = NextCharacter(utf8, begin);
+    end = CeilCharacter(utf8, end + 1);
     appender.Append(utf8.substr(begin, end - begin), /*trusted=*/false);
     if (appender.count() <= limit) longest = end;
   }
@@ -480,36 +452,74 @@ std::size_t LongestPrefixByAppending(const Encoding& encoding, std::string_view 
 /// Likewise, each from scratch.
 std::size_t LongestSuffixByTrying(const Encoding& encoding, std::string_view utf8,
                                   std::int64_t limit) {
-  for (std::size_t begin = 0; begin < utf8.size(); begin = NextCharacter(utf8, begin)) {
+  for (std::size_t begin = 0; begin < utf8.size(); begin = CeilCharacter(utf8, begin + 1)) {
     if (encoding.FitsOrdinary(utf8.substr(begin), limit)) return begin;
   }
   return utf8.size();
+}
+
+bool MayCut(const Normalizer& normalizer, std::string_view utf8, std::size_t at) noexcept {
+  return at >= utf8.size() || normalizer.empty() || normalizer.IsStableCut(utf8, at);
+}
+
+/// Most texts have a few bytes for each token: no more of them need be looked at at first.
+bool IsTooSmall(std::size_t size_bytes, std::int64_t limit) noexcept {
+  return size_bytes / kLikelyBytes < static_cast<std::uint64_t>(limit);
 }
 
 }  // namespace
 
 std::size_t LongestPrefix(const Encoding& encoding, std::string_view utf8, std::int64_t limit) {
   if (limit < 1) return 0;
-  std::size_t size = MaxBytes(encoding, utf8, limit);
-  while (!BeginsCharacter(utf8, size)) --size;
-  const std::string_view part = utf8.substr(0, size);
-  if (IsCutAsWritten(encoding, part)) return Cutter(encoding, part).LongestPrefix(limit);
-  if (const auto run = WholeRun::Make(encoding, part, /*from_start=*/true)) {
-    return run->LongestPrefix(limit);
+  const Normalizer& normalizer = encoding.normalizer();
+  const std::size_t max_size = FloorCharacter(utf8, MaxBytes(encoding, utf8, limit));
+  if (!normalizer.Promises(Normalizer::Position::kInputStart)) {
+    return LongestPrefixByAppending(encoding, utf8.substr(0, max_size), limit);
   }
-  return LongestPrefixByAppending(encoding, part, limit);
+  const Pieces pieces(encoding);
+  for (std::size_t size = kLongBytes;; size *= 2) {
+    if (IsTooSmall(size, limit) && size < max_size) continue;
+    std::size_t end = FloorCharacter(utf8, std::min(size, max_size));
+    while (end > 0 && !MayCut(normalizer, utf8, end)) end = FloorCharacter(utf8, end - 1);
+    const bool is_all = size >= max_size;
+    if (is_all) end = max_size;
+    if (end == 0 && !is_all) continue;
+    const std::string_view part = utf8.substr(0, end);
+    const NormalizedPart normalized(normalizer, part, /*is_front=*/true);
+    Cutter cutter(encoding, pieces, normalized.text());
+    const auto cut = cutter.LongestPrefix(is_all, limit);
+    if (!cut) continue;
+    if (normalized.is_same()) return cut->at;
+    return LongestOriginalPrefix(encoding, part, normalized, cutter, *cut, limit);
+  }
 }
 
 std::size_t LongestSuffix(const Encoding& encoding, std::string_view utf8, std::int64_t limit) {
   if (limit < 1) return utf8.size();
-  std::size_t begin = utf8.size() - MaxBytes(encoding, utf8, limit);
-  while (!BeginsCharacter(utf8, begin)) ++begin;
-  const std::string_view part = utf8.substr(begin);
-  if (IsCutAsWritten(encoding, part)) return begin + Cutter(encoding, part).LongestSuffix(limit);
-  if (const auto run = WholeRun::Make(encoding, part, /*from_start=*/false)) {
-    return begin + run->LongestSuffix(limit);
+  const Normalizer& normalizer = encoding.normalizer();
+  const std::size_t min_begin = CeilCharacter(utf8, utf8.size() - MaxBytes(encoding, utf8, limit));
+  if (!normalizer.Promises(Normalizer::Position::kInputStart)) {
+    return min_begin + LongestSuffixByTrying(encoding, utf8.substr(min_begin), limit);
   }
-  return begin + LongestSuffixByTrying(encoding, part, limit);
+  const Pieces pieces(encoding);
+  const std::size_t max_size = utf8.size() - min_begin;
+  for (std::size_t size = kLongBytes;; size *= 2) {
+    if ((IsTooSmall(size, limit) || !pieces.are_pre_tokens()) && size < max_size) continue;
+    const bool is_all = size >= max_size;
+    std::size_t begin = min_begin;
+    if (!is_all) {
+      begin = CeilCharacter(utf8, utf8.size() - size);
+      while (!MayCut(normalizer, utf8, begin)) begin = CeilCharacter(utf8, begin + 1);
+      if (begin == utf8.size()) continue;
+    }
+    const std::string_view part = utf8.substr(begin);
+    const NormalizedPart normalized(normalizer, part, /*is_front=*/false);
+    Cutter cutter(encoding, pieces, normalized.text());
+    const auto cut = cutter.LongestSuffix(is_all, limit);
+    if (!cut) continue;
+    if (normalized.is_same()) return begin + cut->at;
+    return begin + LongestOriginalSuffix(encoding, part, normalized, cutter, *cut, limit);
+  }
 }
 
 namespace {
@@ -517,10 +527,39 @@ namespace {
 /// The last border of pre-tokens up to `end` that ends a prefix with at most `limit` tokens, or 0.
 std::size_t LastBorder(const Encoding& encoding, std::string_view utf8, std::size_t end,
                        std::int64_t limit) {
-  std::size_t size = std::min(utf8.size(), end + kLookaheadBytes);
-  while (!BeginsCharacter(utf8, size)) ++size;
-  const std::string_view part = utf8.substr(0, size);
-  return IsCutAsWritten(encoding, part) ? Cutter(encoding, part).LastBorder(end, limit) : 0;
+  const Normalizer& normalizer = encoding.normalizer();
+  const Pieces pieces(encoding);
+  if (!pieces.are_pre_tokens() || pieces.is_one() ||
+      !normalizer.Promises(Normalizer::Position::kInputStart)) {
+    return 0;
+  }
+  // A little more than the prefix, so that its end does not look like the end of the text.
+  std::size_t size = CeilCharacter(utf8, std::min(utf8.size(), end + kLookaheadBytes));
+  while (!MayCut(normalizer, utf8, size)) size = CeilCharacter(utf8, size + 1);
+  const NormalizedPart normalized(normalizer, utf8.substr(0, size), /*is_front=*/true);
+  Cutter cutter(encoding, pieces, normalized.text());
+  if (normalized.is_same()) {
+    std::size_t border = 0;
+    cutter.ForEachBorder(end, limit, [&](std::size_t at) {
+      border = at;
+      return false;
+    });
+    return border;
+  }
+  const auto& cuts = normalized.cuts();
+  const auto behind =
+      std::upper_bound(cuts.begin(), cuts.end(), end,
+                       [](std::size_t at, const auto& cut) { return at < cut.original; });
+  std::size_t border = 0;
+  cutter.ForEachBorder(std::prev(behind)->normalized, limit, [&](std::size_t at) {
+    const auto cut = std::lower_bound(
+        cuts.begin(), behind, at,
+        [](const auto& known, std::size_t place) { return known.normalized < place; });
+    if (cut == behind || cut->normalized != at) return true;
+    border = cut->original;
+    return false;
+  });
+  return border;
 }
 
 }  // namespace

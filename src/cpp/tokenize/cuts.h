@@ -15,11 +15,20 @@
 // 3. A token has at most so many bytes: if no place in a stretch of that length fits, none after it
 //    does, for tokens would have to end inside the stretch, and to there they would be too many.
 //
-// O(limit), with the longest token's length as factor, for whatever text. That is so where one of
-// our scanners cuts the text and the normalizer leaves it as it is, and where the normalizer
-// replaces characters one by one and nothing cuts it (SentencePiece). Elsewhere, as in text that
-// NFC changes, every length up to the longest that is possible is tried: from a state that grows
-// (tokenize/appender.h) for prefixes, each from scratch for suffixes.
+// 4. Where the normalizer says that nothing can be joined across (Normalizer::IsStableCut), both
+//    sides are normalized by themselves: a prefix is, normalized, the front of the whole text's
+//    normalized form, but for what follows its last such place; likewise a suffix.
+//
+// O(limit), with the longest token's length as factor, for whatever text. There are these limits:
+// - Between two stable cuts (a letter and the marks that follow it) every length is tried, each for
+//   the length of that.
+// - Where a regular expression that no scanner knows cuts, borders are those that the pre-tokenizer
+//   is sure of (FinalPrefix), some hundred bytes apart; for suffixes every length up to the longest
+//   that is possible is tried, each for some hundred bytes, as nothing proves that a longer one has
+//   more tokens. Expressions that look behind or match the empty string give no borders: every
+//   length is tried, each from scratch.
+// - Where a normalizer promises nothing (Normalizer::Promises), likewise, for prefixes from a state
+//   that grows (tokenize/appender.h).
 //
 // Pure functions of immutable tables: callable from any thread. Texts must be valid UTF-8
 // (unchecked).

@@ -38,23 +38,26 @@ bool MergedRun::Joins(std::string_view left, std::string_view right) const {
   return Ends({left.data(), left.size() + right.size()}) == expected;
 }
 
-std::int64_t MergedRun::CountTo(std::size_t end) const {
+std::int64_t MergedRun::CountTo(std::size_t end, std::string_view tail) const {
   std::size_t num_whole = static_cast<std::size_t>(
       std::upper_bound(ends_.begin(), ends_.end(), end) - ends_.begin() - 1);
-  if (ends_[num_whole] == end) return static_cast<std::int64_t>(num_whole);
+  if (ends_[num_whole] == end && tail.empty()) return static_cast<std::int64_t>(num_whole);
   for (std::size_t num_anew = kTokensAnew;; num_anew *= 2) {
     std::size_t kept = num_whole > num_anew ? num_whole - num_anew : 0;
     while (!IsBorderOf(text_, ends_[kept])) --kept;
-    const std::size_t border = ends_[kept];
-    const std::vector<std::size_t> anew = Ends(text_.substr(border, end - border));
-    const auto count = static_cast<std::int64_t>(kept + anew.size() - 1);
-    if (kept == 0) return count;
-    std::size_t before = kept - 1;
+    std::size_t before = kept == 0 ? 0 : kept - 1;
     while (!IsBorderOf(text_, ends_[before])) --before;
+    // The last token that is kept, then what is merged anew.
+    const std::size_t size_kept = ends_[kept] - ends_[before];
+    std::string ending(text_.substr(ends_[before], end - ends_[before]));
+    ending += tail;
+    const std::string_view rest = std::string_view(ending).substr(size_kept);
+    const std::vector<std::size_t> anew = Ends(rest);
+    const auto count = static_cast<std::int64_t>(kept + anew.size() - 1);
+    if (kept == 0 || rest.empty()) return count;
     std::size_t behind = 1;
-    while (!IsBorderOf(text_, border + anew[behind])) ++behind;
-    if (Joins(text_.substr(ends_[before], border - ends_[before]),
-              text_.substr(border, anew[behind]))) {
+    while (!IsBorderOf(rest, anew[behind])) ++behind;
+    if (Joins(std::string_view(ending).substr(0, size_kept), rest.substr(0, anew[behind]))) {
       return count;
     }
   }

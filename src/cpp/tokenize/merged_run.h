@@ -16,11 +16,10 @@ class MergedRun {
   /// Merges `text`, which must outlive this.
   MergedRun(const Vocabulary& vocabulary, std::string_view text);
 
-  /// How many tokens the first `end` bytes merge to, or `head` and those from `begin` on. With
-  /// characters for
-  /// symbols both must be borders of characters. The cost of merging a few tokens, more where the
-  /// cut changes tokens far away.
-  std::int64_t CountTo(std::size_t end) const;
+  /// How many tokens the first `end` bytes and `tail` merge to, or `head` and those from `begin`
+  /// on. With characters for symbols both must be borders of characters. The cost of merging a few
+  /// tokens, more where the cut changes tokens far away.
+  std::int64_t CountTo(std::size_t end, std::string_view tail = {}) const;
   std::int64_t CountFrom(std::size_t begin, std::string_view head = {}) const;
 
   /// Where the first `num_tokens` tokens end, or the last begin.

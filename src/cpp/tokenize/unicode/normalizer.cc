@@ -25,7 +25,7 @@ bool IsOneCharacter(std::string_view text) noexcept {
   return !text.empty() && FirstOf(text).size_bytes == text.size();
 }
 
-bool IsForm(const NormalizerStep& step) noexcept {
+bool IsFormStep(const NormalizerStep& step) noexcept {
   return step.kind == Kind::kNfc || step.kind == Kind::kNfkc;
 }
 
@@ -149,6 +149,17 @@ Normalizer::Normalizer(std::vector<NormalizerStep> steps) : steps_(std::move(ste
   promises_start_ &= promises_middle_;
 }
 
+bool Normalizer::IsForm() const noexcept {
+  return steps_.size() == 1 && IsFormStep(steps_.front());
+}
+
+bool Normalizer::Prepends() const noexcept {
+  return std::any_of(steps_.begin(), steps_.end(), [](const NormalizerStep& step) {
+    return step.kind == Kind::kPrepend || step.kind == Kind::kPrependUnless ||
+           step.kind == Kind::kPrependFirst;
+  });
+}
+
 std::string_view Normalizer::Apply(std::string_view text, Position position,
                                    std::string& buffer) const {
   return Run(text, position, buffer, nullptr);
@@ -188,7 +199,7 @@ bool Normalizer::MayCutBefore(char32_t c) const noexcept {
   for (std::size_t i = 0; i < looking_end_; ++i) {
     const NormalizerStep& step = steps_[i];
     const bool is_last = i + 1 == looking_end_;
-    if (IsForm(step)) {
+    if (IsFormStep(step)) {
       // What c becomes begins a segment of the next form as well: both have the same decomposition.
       if (!BeginsSegment(FormOf(step), c)) return false;
     } else if (step.kind == Kind::kLowercase) {

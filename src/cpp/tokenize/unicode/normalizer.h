@@ -35,6 +35,13 @@ class Normalizer {
   /// Whether there are no steps.
   bool empty() const noexcept { return steps_.empty(); }
 
+  /// Whether it is a normalization form and no more: what it leaves as it is, it also leaves as it
+  /// is in parts.
+  bool IsForm() const noexcept;
+
+  /// Whether what begins a text may get something put before it.
+  bool Prepends() const noexcept;
+
   /// Returns the normalized text: `text` itself if nothing changes, else a view of `buffer`, which
   /// must not hold `text`. `text` is valid UTF-8, and so is the result. O(bytes of all steps' input
   /// and output). On std::bad_alloc the buffer holds anything.
