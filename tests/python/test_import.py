@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import ctxengine
 import pytest
+from ctxengine import tokenize
 
 LIGHT = """
 import sys
@@ -35,12 +37,24 @@ def test_import_loads_only_the_package_and_its_core() -> None:
     }
 
 
-def test_every_public_name_resolves() -> None:
-    for name in ctxengine.__all__:
-        assert getattr(ctxengine, name) is not None
-    assert set(ctxengine.__all__) <= set(dir(ctxengine))
+def test_a_first_encoding_loads_little() -> None:
+    code = "ctxengine.get_encoding('gpt2').encode('hello')\n"
+    loaded = set(run(LIGHT.replace("print", code + "print")).splitlines()[-1].split())
+    heavy = {"numpy", "typing", "asyncio", "importlib.resources", "pathlib"}
+    assert loaded & heavy == set()
+    names = {name.removeprefix("ctxengine.tokenize.") for name in loaded if "tokenize." in name}
+    assert names == {"batch", "encoding", "registry", "single", "special_modes"}
+
+
+@pytest.mark.parametrize("module", [ctxengine, tokenize])
+def test_every_public_name_resolves(module: ModuleType) -> None:
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    assert set(module.__all__) <= set(dir(module))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'tokenise'"):
+        _ = tokenize.tokenise  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no attribute 'tokenise'"):
         _ = ctxengine.tokenise  # type: ignore[attr-defined]

@@ -20,6 +20,10 @@ ENCODING = ctxengine.get_encoding("cl100k_base")
         (lambda: ENCODING.encode_to_numpy([SECRET]), "text must be str, not list"),
         (lambda: ENCODING.fits(SECRET.encode(), 5), "text must be str, not bytes"),
         (lambda: ENCODING.encode_with_unstable([SECRET]), "text must be str, not list"),
+        (
+            lambda: ENCODING.encode_segments({SECRET}),
+            "segments must be a sequence of pairs (text, trusted), not set",
+        ),
         (lambda: ENCODING.encode_into(SECRET, 5), "buffer must be a writable buffer, not int"),
         (lambda: ENCODING.encode_into([SECRET], bytearray(4)), "text must be str, not list"),
         (lambda: ENCODING.encode_bytes(SECRET), "data must be bytes, not str"),

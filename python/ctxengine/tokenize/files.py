@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from ctxengine import _core
-from ctxengine.tokenize.encoding import Encoding, ModelFacts
+from ctxengine.tokenize.encoding import Encoding
+from ctxengine.tokenize.model_facts import ModelFacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from ctxengine.errors import ArgumentError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctxengine import _core
-    from ctxengine.tokenize.encoding import Encoding
+    from ctxengine.tokenize.single import SingleCalls
 
 # Unicode's White_Space property, for which str.isspace is not quite the test.
 _WHITE_SPACE = frozenset(
@@ -22,7 +22,7 @@ _WHITE_SPACE = frozenset(
 _MAX_UNSTABLE_BYTES = 1024
 
 
-def completions(encoding: Encoding, unstable: bytes) -> list[list[int]]:
+def completions(encoding: SingleCalls, unstable: bytes) -> list[list[int]]:
     """Return the ids that `unstable` may turn into, each the shortest that covers it, sorted."""
     if len(unstable) > _MAX_UNSTABLE_BYTES:
         raise ArgumentError(
@@ -57,7 +57,7 @@ def _beginning_with(prefix: bytes, sorted_tokens: list[bytes]) -> list[bytes]:
     return sorted_tokens[begin:end]
 
 
-def _encode_text_or_merge(encoding: Encoding, data: bytes) -> list[int]:
+def _encode_text_or_merge(encoding: SingleCalls, data: bytes) -> list[int]:
     try:
         text = data.decode()
     except UnicodeDecodeError:

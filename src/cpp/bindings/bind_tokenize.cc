@@ -205,7 +205,10 @@ std::pair<py::list, std::size_t> EncodeUnstable(const Encoding& encoding, Str<"t
   return {ListOfIds(ids), num_unstable};
 }
 
-py::array_t<TokenId> EncodeSegments(const Encoding& encoding, const py::sequence& segments) {
+py::array_t<TokenId> EncodeSegments(const Encoding& encoding, const py::object& segments) {
+  if (PySequence_Check(segments.ptr()) == 0) {
+    ThrowWrongType("segments", "a sequence of pairs (text, trusted)", segments);
+  }
   // A tuple of tuples keeps every text alive while other threads may change the caller's list.
   const py::tuple pairs(segments);
   std::vector<py::tuple> items;

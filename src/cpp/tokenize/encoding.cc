@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "common/error.h"
@@ -155,9 +156,16 @@ class Fingerprint {
   }
   void Bytes(std::string_view bytes) noexcept {
     Number(bytes.size());
-    for (std::size_t at = 0; at < bytes.size(); at += 8) {
+    std::size_t at = 0;
+    for (; bytes.size() - at >= 8; at += 8) {
+      std::uint64_t word;
+      std::memcpy(&word, bytes.data() + at, sizeof word);
+      if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
+      Number(word);
+    }
+    if (at < bytes.size()) {
       std::uint64_t word = 0;
-      for (std::size_t i = 0; i < std::min<std::size_t>(8, bytes.size() - at); ++i) {
+      for (std::size_t i = 0; i < bytes.size() - at; ++i) {
         word |= std::uint64_t{static_cast<unsigned char>(bytes[at + i])} << 8 * i;
       }
       Number(word);
@@ -284,7 +292,6 @@ void Encoding::Finish() {
     }
     max_text_bytes_ = *shrinkage * max_bytes;
   }
-  fingerprint_ = MakeFingerprint();
 }
 
 void Encoding::MakeTokenTexts() {
@@ -304,6 +311,11 @@ void Encoding::MakeTokenTexts() {
     texts_.append(rest);
     text_of_.push_back(std::string_view(texts_).substr(begin));
   }
+}
+
+const std::string& Encoding::fingerprint() const {
+  std::call_once(fingerprint_made_, [this] { fingerprint_ = MakeFingerprint(); });
+  return fingerprint_;
 }
 
 std::string Encoding::MakeFingerprint() const {

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -128,8 +129,9 @@ class Encoding {
   TokenId max_token_id() const noexcept { return max_token_id_; }
 
   /// 32 hexadecimal digits over pattern, tokens and special tokens (not the name): equal exactly
-  /// when every text gets the same ids. The same in every process; not a cryptographic hash.
-  const std::string& fingerprint() const noexcept { return fingerprint_; }
+  /// when every text gets the same ids. The same in every process; not a cryptographic hash. The
+  /// first call is O(vocabulary).
+  const std::string& fingerprint() const;
 
  private:
   template <typename Sink>
@@ -161,7 +163,8 @@ class Encoding {
   std::vector<std::string_view> text_of_;  // by rank; empty when tokens are text as they are
   std::optional<std::size_t> max_text_bytes_;
   TokenId max_token_id_ = 0;
-  std::string fingerprint_;
+  mutable std::once_flag fingerprint_made_;
+  mutable std::string fingerprint_;
 };
 
 }  // namespace ctx::tokenize

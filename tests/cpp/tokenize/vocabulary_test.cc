@@ -2,11 +2,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
+#include <utility>
 
 #include "common/error.h"
 #include "doctest/doctest.h"
@@ -77,6 +80,20 @@ std::string Complaint(const std::vector<std::string>& contents) {
     return message.substr(message.find(": ") + 2);
   }
   return "no error";
+}
+
+TEST_CASE("zeroed arrays are zeros, whatever their size") {
+  constexpr std::size_t kLargePage = std::size_t{1} << 21;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, kLargePage / 8 - 1, kLargePage / 8,
+                                 kLargePage / 8 + 1, std::size_t{1000000}}) {
+    ZeroedArray<std::uint64_t> array(size);
+    REQUIRE(array.size() == size);
+    REQUIRE(std::all_of(array.begin(), array.end(), [](std::uint64_t word) { return word == 0; }));
+    std::iota(array.begin(), array.end(), 1);
+    const ZeroedArray<std::uint64_t> moved = std::move(array);
+    CHECK(array.size() == 0);
+    for (std::size_t i = 0; i < size; ++i) REQUIRE(moved[i] == i + 1);
+  }
 }
 
 TEST_CASE("packed files: rows, holes, and a second file that goes on") {

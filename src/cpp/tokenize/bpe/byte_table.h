@@ -15,9 +15,9 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
-#include <vector>
 
 #include "common/ids.h"
+#include "tokenize/bpe/zeroed_array.h"
 
 namespace ctx::tokenize {
 
@@ -35,9 +35,10 @@ class ByteTable {
         shift_(64 - std::countr_zero(slots_.size())) {}
 
   /// Adds a key of 1 to kMaxKeyBytes bytes, which must stay where they are. False, and nothing
-  /// changed, when the key is there already. At most `num_keys` keys.
-  bool Insert(std::string_view key, TokenId id) noexcept {
-    const Probe probe = MakeProbe(key.data(), key.size(), key.data() + key.size());
+  /// changed, when the key is there already. At most `num_keys` keys. Bytes up to `readable_end`
+  /// may be read.
+  bool Insert(std::string_view key, TokenId id, const char* readable_end) noexcept {
+    const Probe probe = MakeProbe(key.data(), key.size(), readable_end);
     std::size_t at = probe.hash >> shift_;
     for (; slots_[at].length != 0; at = Next(at)) {
       if (Matches(at, probe, key.data())) return false;
@@ -47,6 +48,15 @@ class ByteTable {
     const std::size_t bit = FilterBit(probe);
     filter_[bit / 64] |= std::uint64_t{1} << bit % 64;
     return true;
+  }
+
+  /// Brings near what Insert will touch.
+  void PrefetchInsert(std::string_view key, const char* readable_end) const noexcept {
+    const Probe probe = MakeProbe(key.data(), key.size(), readable_end);
+    const std::size_t at = probe.hash >> shift_;
+    __builtin_prefetch(&slots_[at], 1);
+    __builtin_prefetch(&filter_[FilterBit(probe) / 64], 1);
+    if (key.size() > 8) __builtin_prefetch(&long_keys_[at], 1);
   }
 
   /// The id of the key [bytes, bytes + length), length >= 1, or kNoToken. Bytes up to
@@ -138,9 +148,9 @@ class ByteTable {
 
   static constexpr std::size_t kFilterBitsPerSlot = 8;
 
-  std::vector<Slot> slots_;
-  std::vector<const char*> long_keys_;  // where the whole key is, for keys of more than 8 bytes
-  std::vector<std::uint64_t> filter_;
+  ZeroedArray<Slot> slots_;
+  ZeroedArray<const char*> long_keys_;  // where the whole key is, for keys of more than 8 bytes
+  ZeroedArray<std::uint64_t> filter_;
   int shift_;
 };
 

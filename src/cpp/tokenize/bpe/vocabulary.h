@@ -22,6 +22,7 @@
 
 #include "common/ids.h"
 #include "tokenize/bpe/byte_table.h"
+#include "tokenize/bpe/zeroed_array.h"
 #include "tokenize/definition.h"
 
 namespace ctx::tokenize {
@@ -118,7 +119,7 @@ class Vocabulary {
   struct Table {
     std::vector<std::shared_ptr<const void>> backing;  // mapped files or the copied bytes
     Symbols symbols = Symbols::kBytes;
-    std::vector<std::string_view> bytes_of;  // by rank; empty where there is no token
+    ZeroedArray<std::string_view> bytes_of;  // by rank; empty where there is no token
     std::vector<TokenId> id_of;              // by rank; empty when every rank is its id
     std::vector<Rank> rank_of;               // by id; likewise
     std::vector<Rank> priority_of;           // by rank, of merged tokens; empty when all differ

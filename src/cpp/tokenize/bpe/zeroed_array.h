@@ -1,0 +1,80 @@
+// An array for large tables that are filled and read at random: on large pages where the system has
+// them, so that it takes few page faults to fill and few translation misses to read.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace ctx::tokenize {
+
+/// `size` elements whose bytes are all 0, which must be a value of T.
+template <typename T>
+class ZeroedArray {
+ public:
+  static_assert(std::is_trivially_destructible_v<T>);
+
+  ZeroedArray() = default;
+
+  /// Throws std::bad_alloc.
+  explicit ZeroedArray(std::size_t size) : size_(size) {
+    if (size == 0) return;
+    data_ = static_cast<T*>(is_mapped() ? Map(mapped_bytes()) : std::calloc(size, sizeof(T)));
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
+  ~ZeroedArray() {
+    if (is_mapped()) {
+      ::munmap(data_, mapped_bytes());
+    } else {
+      std::free(data_);
+    }
+  }
+  ZeroedArray(ZeroedArray&& other) noexcept { *this = std::move(other); }
+  ZeroedArray& operator=(ZeroedArray&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+
+  std::size_t size() const noexcept { return size_; }
+  T& operator[](std::size_t i) noexcept { return data_[i]; }
+  const T& operator[](std::size_t i) const noexcept { return data_[i]; }
+  T* begin() noexcept { return data_; }
+  T* end() noexcept { return data_ + size_; }
+  const T* begin() const noexcept { return data_; }
+  const T* end() const noexcept { return data_ + size_; }
+
+ private:
+  static constexpr std::size_t kLargePage = std::size_t{1} << 21;
+
+  bool is_mapped() const noexcept { return size_ >= kLargePage / sizeof(T); }
+  std::size_t mapped_bytes() const noexcept {
+    return (size_ * sizeof(T) + kLargePage - 1) / kLargePage * kLargePage;
+  }
+
+  /// Null when there is no memory.
+  static void* Map(std::size_t size_bytes) noexcept {
+    void* const memory = ::mmap(nullptr, size_bytes + kLargePage, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    // What lies before the first border between large pages, and behind the last, goes back.
+    char* const begin = static_cast<char*>(memory);
+    const std::size_t before = -reinterpret_cast<std::uintptr_t>(begin) % kLargePage;
+    if (before > 0) ::munmap(begin, before);
+    ::munmap(begin + before + size_bytes, kLargePage - before);
+#ifdef MADV_HUGEPAGE
+    ::madvise(begin + before, size_bytes, MADV_HUGEPAGE);  // a wish
+#endif
+    return begin + before;
+  }
+
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace ctx::tokenize
