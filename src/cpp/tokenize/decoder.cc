@@ -81,17 +81,29 @@ std::size_t Decoder::FirstWithText(std::span<const TokenId> ids, bool skip) cons
 }
 
 Decoder::Size Decoder::SizeOf(std::span<const TokenId> ids, bool skip_special_tokens) const {
+  constexpr std::size_t kStep = 8;
   std::size_t num_bytes = 0;
   std::uint8_t seen = 0;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::uint8_t length = ids[i] < short_.size() ? short_[ids[i]] : 0;
-    seen |= length;
-    num_bytes += length & ~kNotAscii;
-    if (length != 0) [[likely]]
+  const auto length_of = [&](std::size_t i) -> std::uint8_t {
+    return ids[i] < short_.size() ? short_[ids[i]] : 0;
+  };
+  for (std::size_t begin = 0; begin < ids.size(); begin += kStep) {
+    const std::size_t end = std::min(begin + kStep, ids.size());
+    bool all_short = true;
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::uint8_t length = length_of(i);
+      all_short &= length != 0;
+      seen |= length;
+      num_bytes += length & ~kNotAscii;
+    }
+    if (all_short) [[likely]]
       continue;
-    const std::string_view text = SlowText(ids, i, skip_special_tokens);
-    num_bytes += text.size();
-    if (!IsAscii(text)) seen |= kNotAscii;
+    for (std::size_t i = begin; i < end; ++i) {
+      if (length_of(i) != 0) continue;
+      const std::string_view text = SlowText(ids, i, skip_special_tokens);
+      num_bytes += text.size();
+      if (!IsAscii(text)) seen |= kNotAscii;
+    }
   }
   if (FirstWithText(ids, skip_special_tokens) != ids.size()) num_bytes -= 1;
   return {num_bytes, (seen & kNotAscii) == 0};
