@@ -15,8 +15,11 @@
 namespace ctx::tokenize {
 namespace {
 
-/// Pre-tokens of more bytes are merged once, into a MergedRun.
-constexpr std::size_t kLongBytes = 512;
+/// Pre-tokens of more bytes, which are no tokens, are merged once, into a MergedRun.
+constexpr std::size_t kLongBytes = 64;
+
+/// So much of a text is looked at at first.
+constexpr std::size_t kFirstBytes = 512;
 
 /// So much of what is behind a text may decide how its last pre-token ends.
 constexpr std::size_t kLookaheadBytes = 16;
@@ -74,9 +77,10 @@ class Cutter {
   }
   Count CountPrefixFrom(const Border& base, std::size_t end, std::int64_t limit);
   std::int64_t CountSuffixPiece(std::string_view head, std::size_t begin, std::size_t end);
-  std::int64_t CountSuffixFrom(std::size_t begin, std::int64_t limit);
+  /// What follows a piece depends on its end alone: each place is counted once.
+  std::int64_t CountSuffixFrom(std::size_t begin);
   /// The text from `begin` to `end` merged; what was asked for last is kept.
-  const MergedRun& Run(std::size_t begin, std::size_t end);
+  MergedRun& Run(std::size_t begin, std::size_t end);
   /// The piece at `begin` merged, or what goes on behind it too, at least up to `end`.
   const MergedRun& RunTo(std::size_t begin, std::size_t end);
 
@@ -86,16 +90,18 @@ class Cutter {
   const std::size_t stretch_;  // see tokenize/cuts.h
   std::vector<Border> borders_;
   std::size_t first_ = 0;  // of the borders, the first whose suffix fits
+  static constexpr std::int64_t kUnknown = -1;
+  std::vector<std::int64_t> suffix_counts_;  // tokens from each place on
   // The last final border of the first base_end_ bytes.
   Border base_ = {0, 0};
   std::size_t base_end_ = 0;
-  std::size_t base_step_ = kLongBytes;
+  std::size_t base_step_ = kFirstBytes;
   std::optional<MergedRun> run_;
   std::size_t run_begin_ = 0;
   std::size_t run_end_ = 0;
 };
 
-const MergedRun& Cutter::Run(std::size_t begin, std::size_t end) {
+MergedRun& Cutter::Run(std::size_t begin, std::size_t end) {
   if (!run_ || run_begin_ != begin || run_end_ != end) {
     run_.emplace(vocabulary_, text_.substr(begin, end - begin));
     run_begin_ = begin;
@@ -263,28 +269,37 @@ std::int64_t Cutter::CountSuffixPiece(std::string_view head, std::size_t begin, 
   return Run(run_begin, end).CountFrom(begin - run_begin, head);
 }
 
-std::int64_t Cutter::CountSuffixFrom(std::size_t begin, std::int64_t limit) {
-  std::int64_t count = 0;
-  while (count <= limit) {
+std::int64_t Cutter::CountSuffixFrom(std::size_t begin) {
+  suffix_counts_.resize(text_.size() + 1, kUnknown);
+  std::vector<Border> walked;  // with the tokens of the piece that begins there
+  std::int64_t count = kUnknown;
+  while ((count = suffix_counts_[begin]) == kUnknown) {
     const auto border =
         std::lower_bound(borders_.begin() + static_cast<std::ptrdiff_t>(first_), borders_.end(),
                          begin, [](const Border& known, std::size_t at) { return known.at < at; });
-    if (border->at == begin) return count + border->count;
+    if (border->at == begin) {
+      count = border->count;
+      break;
+    }
     const std::size_t next = pieces_.End(text_, begin);
-    count += CountSuffixPiece({}, begin, next);
+    walked.push_back({begin, CountSuffixPiece({}, begin, next)});
     begin = next;
+  }
+  for (; !walked.empty(); walked.pop_back()) {
+    count += walked.back().count;
+    suffix_counts_[walked.back().at] = count;
   }
   return count;
 }
 
 std::int64_t Cutter::CountSuffix(std::string_view head, std::size_t begin, std::int64_t limit) {
-  if (head.empty()) return CountSuffixFrom(begin, limit);
+  if (head.empty()) return CountSuffixFrom(begin);
   if (pieces_.is_one() && !pieces_.has_symbols()) {
     return CountSuffixPiece(head, begin, text_.size());
   }
   std::int64_t count = 0;
   std::size_t at = 0;  // in the head
-  for (std::size_t size = kLongBytes; count <= limit;) {
+  for (std::size_t size = kFirstBytes; count <= limit;) {
     const std::size_t end = CeilCharacter(text_, std::min(text_.size(), begin + size));
     std::string text(head);
     text += text_.substr(begin, end - begin);
@@ -295,12 +310,12 @@ std::int64_t Cutter::CountSuffix(std::string_view head, std::size_t begin, std::
     } else if (next <= head.size()) {
       count += pieces_.Count(text, at, next);
       at = next;
-      if (at == head.size()) return count + CountSuffixFrom(begin, limit - count);
+      if (at == head.size()) return count + CountSuffixFrom(begin);
     } else {
       const std::size_t piece_end = begin + next - head.size();
       count += pieces_.are_pre_tokens() ? CountSuffixPiece(head.substr(at), begin, piece_end)
                                         : pieces_.Count(text, at, next);
-      return count + CountSuffixFrom(piece_end, limit - count);
+      return count + CountSuffixFrom(piece_end);
     }
   }
   return count;
@@ -328,7 +343,7 @@ std::optional<Cutter::Cut> Cutter::LongestSuffix(bool is_all, std::int64_t limit
     for (std::int64_t fewer = 0; fewer < std::min<std::int64_t>(left, 8); ++fewer) {
       const std::size_t begin =
           CeilCharacter(text_, before + Run(before, borders_[first_].at).BeginOfLast(left - fewer));
-      if (begin >= fits || CountSuffixFrom(begin, limit) > limit) continue;
+      if (begin >= fits || CountSuffixFrom(begin) > limit) continue;
       fits = begin;
       break;
     }
@@ -338,7 +353,7 @@ std::optional<Cutter::Cut> Cutter::LongestSuffix(bool is_all, std::int64_t limit
   for (std::size_t begin = fits; begin > 0;) {
     const std::size_t behind = begin;
     begin = FloorCharacter(text_, begin - 1);
-    if (CountSuffixFrom(begin, limit) <= limit) {
+    if (CountSuffixFrom(begin) <= limit) {
       fits = last_possible = begin;
       continue;
     }
@@ -352,7 +367,7 @@ std::optional<Cutter::Cut> Cutter::LongestSuffix(bool is_all, std::int64_t limit
     const bool may_begin_within = vocabulary_.symbols() == Vocabulary::Symbols::kBytes;
     const std::size_t last = may_begin_within ? behind : begin + 1;
     if (may_begin_within && next > behind) {
-      const std::int64_t rest = CountSuffixFrom(next, limit);
+      const std::int64_t rest = CountSuffixFrom(next);
       for (std::size_t at = begin + 1; at < last; ++at) {
         if (CountSuffixPiece({}, at, next) + rest <= limit) last_possible = at;
       }
@@ -477,7 +492,7 @@ std::size_t LongestPrefix(const Encoding& encoding, std::string_view utf8, std::
     return LongestPrefixByAppending(encoding, utf8.substr(0, max_size), limit);
   }
   const Pieces pieces(encoding);
-  for (std::size_t size = kLongBytes;; size *= 2) {
+  for (std::size_t size = kFirstBytes;; size *= 2) {
     if (IsTooSmall(size, limit) && size < max_size) continue;
     std::size_t end = FloorCharacter(utf8, std::min(size, max_size));
     while (end > 0 && !MayCut(normalizer, utf8, end)) end = FloorCharacter(utf8, end - 1);
@@ -503,7 +518,7 @@ std::size_t LongestSuffix(const Encoding& encoding, std::string_view utf8, std::
   }
   const Pieces pieces(encoding);
   const std::size_t max_size = utf8.size() - min_begin;
-  for (std::size_t size = kLongBytes;; size *= 2) {
+  for (std::size_t size = kFirstBytes;; size *= 2) {
     if ((IsTooSmall(size, limit) || !pieces.are_pre_tokens()) && size < max_size) continue;
     const bool is_all = size >= max_size;
     std::size_t begin = min_begin;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "tokenize/bpe/merge.h"
 
@@ -10,6 +11,12 @@ namespace {
 
 /// How many tokens beside a cut are merged anew at first: more than a cut changes in real text.
 constexpr std::size_t kTokensAnew = 4;
+
+/// So many borders, the last ones merged anew, are looked for among those that are known.
+constexpr std::size_t kMaxTries = 64;
+
+/// So many suffixes are kept: no token of a published vocabulary repeats a letter more often.
+constexpr std::size_t kMaxSuffixes = 128;
 
 }  // namespace
 
@@ -35,7 +42,7 @@ bool MergedRun::Joins(std::string_view left, std::string_view right) const {
   for (const std::size_t end : Ends(right)) {
     if (end > 0) expected.push_back(left.size() + end);
   }
-  return Ends({left.data(), left.size() + right.size()}) == expected;
+  return Ends(std::string(left).append(right)) == expected;
 }
 
 std::int64_t MergedRun::CountTo(std::size_t end, std::string_view tail) const {
@@ -63,31 +70,65 @@ std::int64_t MergedRun::CountTo(std::size_t end, std::string_view tail) const {
   }
 }
 
-std::int64_t MergedRun::CountFrom(std::size_t begin, std::string_view head) const {
+std::int64_t MergedRun::CountFrom(std::size_t begin, std::string_view head) {
+  // visit(borders, border) for the lists of borders that have that place, until it returns true.
+  const auto any_known = [&](std::size_t at, auto&& visit) {
+    const auto is_known = [&](const std::vector<std::size_t>& borders) {
+      const auto border = std::lower_bound(borders.begin(), borders.end(), at);
+      return border != borders.end() && *border == at && visit(borders, border);
+    };
+    return is_known(ends_) || std::any_of(suffixes_.begin(), suffixes_.end(), is_known);
+  };
+  std::int64_t count = 0;
+  const auto count_behind = [&](const auto& borders, auto border) {
+    count += borders.end() - border - 1;
+    return true;
+  };
+  if (head.empty() && any_known(begin, count_behind)) return count;
+
   const std::size_t num_tokens = ends_.size() - 1;
   const auto first =
       static_cast<std::size_t>(std::lower_bound(ends_.begin(), ends_.end(), begin) - ends_.begin());
-  if (ends_[first] == begin && head.empty()) return static_cast<std::int64_t>(num_tokens - first);
   for (std::size_t num_anew = kTokensAnew;; num_anew *= 2) {
-    std::size_t kept = std::min(first + num_anew, num_tokens);  // tokens from this one on are kept
-    while (!IsBorderOf(text_, ends_[kept])) ++kept;
-    const std::size_t border = ends_[kept];
+    // An eighth of what follows merged in vain: nothing known will be met.
+    const bool gives_up = num_anew > (num_tokens - first) / 8 + kTokensAnew;
+    std::size_t last = gives_up ? num_tokens : std::min(first + num_anew, num_tokens);
+    while (!IsBorderOf(text_, ends_[last])) ++last;
     std::string beginning(head);
-    beginning += text_.substr(begin, border - begin);
-    const std::vector<std::size_t> anew = Ends(beginning);
-    const auto count = static_cast<std::int64_t>(anew.size() - 1 + num_tokens - kept);
-    if (kept == num_tokens) return count;
-    std::size_t before = anew.size() - 2;
-    while (!IsBorderOf(beginning, anew[before])) --before;
-    std::size_t behind = kept + 1;
-    while (!IsBorderOf(text_, ends_[behind])) ++behind;
-    const std::size_t size = beginning.size();
-    beginning += text_.substr(border, ends_[behind] - border);
-    const std::string_view around = std::string_view(beginning).substr(anew[before]);
-    if (Joins(around.substr(0, size - anew[before]), around.substr(size - anew[before]))) {
+    beginning += text_.substr(begin, ends_[last] - begin);
+    std::vector<std::size_t> anew = Ends(beginning);
+    if (last == num_tokens) {
+      count = static_cast<std::int64_t>(anew.size() - 1);
+      std::erase_if(anew, [&](std::size_t end) { return end < head.size(); });
+      for (std::size_t& end : anew) end = begin + end - head.size();
+      KeepSuffix(std::move(anew));
       return count;
     }
+    const std::size_t num_tries = std::min(kMaxTries, anew.size() - 1);
+    for (std::size_t i = anew.size() - 1; i >= anew.size() - num_tries; --i) {
+      if (anew[i] < head.size()) break;
+      const std::size_t at = begin + anew[i] - head.size();
+      if (!IsBorderOf(text_, at)) continue;
+      std::size_t before = i - 1;
+      while (!IsBorderOf(beginning, anew[before])) --before;
+      const std::string_view left =
+          std::string_view(beginning).substr(anew[before], anew[i] - anew[before]);
+      const auto stays_apart = [&](const auto& borders, auto border) {
+        auto behind = border + 1;
+        while (!IsBorderOf(text_, *behind)) ++behind;
+        if (!Joins(left, text_.substr(at, *behind - at))) return false;
+        count = static_cast<std::int64_t>(i);
+        return count_behind(borders, border);
+      };
+      if (any_known(at, stays_apart)) return count;
+    }
   }
+}
+
+void MergedRun::KeepSuffix(std::vector<std::size_t> borders) {
+  if (suffixes_.size() >= kMaxSuffixes || borders.size() > text_.size() - num_kept_) return;
+  num_kept_ += borders.size();
+  suffixes_.push_back(std::move(borders));
 }
 
 std::size_t MergedRun::EndOf(std::int64_t num_tokens) const noexcept {

@@ -1,6 +1,8 @@
 #include "tokenize/cuts.h"
 
+#include <array>
 #include <random>
+#include <string_view>
 
 #include "common/error.h"
 #include "doctest/doctest.h"
@@ -24,7 +26,7 @@ TEST_CASE("parts of a merged run count as merged from scratch") {
   for (int round = 0; round < 200; ++round) {
     const Vocabulary vocabulary = MakeVocabulary(RandomRanks(random, 40, 2, 7));
     const std::string text = RandomLetters(random, 1 + random() % 150, 2);
-    const MergedRun run(vocabulary, text);
+    MergedRun run(vocabulary, text);
     for (std::size_t at = 1; at < text.size(); ++at) {
       REQUIRE(run.CountTo(at) == CountMerged(vocabulary, text.substr(0, at)));
       REQUIRE(run.CountFrom(at) == CountMerged(vocabulary, text.substr(at)));
@@ -120,6 +122,35 @@ TEST_CASE("every kind of encoding: long texts, the places around the cut tried")
             REQUIRE(encoding->CountOrdinary(view.substr(suffix - more)) > limit);
           }
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("long pre-tokens that tokens do not cut alike: every length tried") {
+  std::mt19937 random(7);
+  for (const char* const name : {"cl100k_base", "qwen3", "r50k_base"}) {
+    const Encoding& encoding = Shipped(name);
+    for (int round = 0; round < 12; ++round) {
+      std::string text;
+      while (text.size() < 350) {
+        const std::string_view letters =
+            std::array{"a", "ab", " ", "-", "\n ", "0", " xyz"}[random() % 7];
+        for (auto i = random() % 200; i > 0; --i) text += letters[random() % letters.size()];
+      }
+      CAPTURE(name);
+      CAPTURE(text);
+      const std::int64_t count = encoding.CountOrdinary(text);
+      for (const std::int64_t limit : {count / 3, count - 1}) {
+        std::size_t prefix = 0;
+        std::size_t suffix = text.size();
+        for (std::size_t at = 1; at <= text.size(); ++at) {
+          if (encoding.CountOrdinary(text.substr(0, at)) <= limit) prefix = at;
+          const std::size_t begin = text.size() - at;
+          if (encoding.CountOrdinary(text.substr(begin)) <= limit) suffix = begin;
+        }
+        REQUIRE(LongestPrefix(encoding, text, limit) == prefix);
+        REQUIRE(LongestSuffix(encoding, text, limit) == suffix);
       }
     }
   }
