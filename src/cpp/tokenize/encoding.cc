@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/str_cat.h"
 #include "tokenize/bpe/canonical_model.h"
+#include "tokenize/bpe/encode_pre_tokens.h"
 #include "tokenize/bpe/merge.h"
 #include "tokenize/check_definition.h"
 #include "tokenize/text_counter.h"
@@ -55,6 +56,7 @@ class AppendIds {
     if (vocabulary_.ranks_are_ids()) return;
     for (std::size_t i = begin; i < ids_.size(); ++i) ids_[i] = vocabulary_.IdOf(ids_[i]);
   }
+  void Many(const PreTokens& pre_tokens) { EncodePreTokens(vocabulary_, pre_tokens, ids_); }
   static constexpr bool Full() noexcept { return false; }
 
  private:
@@ -103,6 +105,7 @@ class CountIds {
     count_ +=
         static_cast<std::int64_t>(MergeShort(vocabulary_, bytes, readable_end, merged.data()));
   }
+  void Many(const PreTokens& pre_tokens) { count_ += CountPreTokens(vocabulary_, pre_tokens); }
   bool Full() const noexcept { return count_ > limit_; }
   std::int64_t count() const noexcept { return count_; }
 
@@ -433,13 +436,39 @@ void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink
     });
     return;
   }
-  WithPattern(*pattern, [&](auto constant) {
-    for (std::size_t begin = 0; begin < std::min(text.size(), limit);) {
-      const std::size_t end = NextPreToken<constant()>(text, begin);
-      if (!take(text.data() + begin, end - begin)) return;
-      begin = end;
+  const std::size_t stop = std::min(text.size(), limit);
+  std::size_t begin = 0;
+  // Pre-tokens one by one, until one ends at `until` or behind it.
+  const auto go_on = [&](std::size_t until) {
+    return WithPattern(*pattern, [&](auto constant) {
+      while (begin < until) {
+        const std::size_t end = NextPreToken<constant()>(text, begin);
+        if (!take(text.data() + begin, end - begin)) return false;
+        begin = end;
+      }
+      return true;
+    });
+  };
+  if constexpr (requires(const PreTokens& many) { sink.Many(many); }) {
+    if (const BlockScanner scan = pre_tokenizer_.block_scanner()) {
+      std::array<std::uint16_t, 1 + kMaxBlockScanEnds + 8> borders;
+      borders[0] = 0;
+      std::uint16_t* const ends = &borders[1];
+      while (begin < stop) {
+        auto [count, has_wide] = scan(text.data() + begin, text.size() - begin, ends);
+        while (count > 0 && begin + ends[count - 1] > stop) --count;
+        if (count == 0) {
+          if (!go_on(std::min(begin + kBlockScanStep, stop))) return;
+          continue;
+        }
+        sink.Many({text.data() + begin, ends, count, text_end, has_wide});
+        if (sink.Full()) return;
+        begin += ends[count - 1];
+      }
+      return;
     }
-  });
+  }
+  go_on(stop);
 }
 
 template <typename Sink>

@@ -69,9 +69,45 @@ class ByteTable {
   TokenId FindUnlikely(const char* bytes, std::size_t length,
                        const char* readable_end) const noexcept {
     const Probe probe = MakeProbe(bytes, length, readable_end);
+    return MayHold(probe) ? FindProbe(probe, bytes) : kNoToken;
+  }
+
+  // FindUnlikely in steps, so that many can be under way at a time.
+
+  struct Probe {
+    std::uint64_t head;
+    std::uint64_t hash;
+    std::size_t length;
+    std::uint16_t tag() const noexcept { return static_cast<std::uint16_t>(hash); }
+  };
+
+  static Probe MakeProbe(const char* bytes, std::size_t length, const char* readable_end) noexcept {
+    constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15;  // 2^64 / golden ratio
+    const std::uint64_t head = LoadUpTo8(bytes, length, readable_end);
+    std::uint64_t hash = Mix(head ^ length, kMultiplier);
+    for (std::size_t i = 8; i < length; i += 8) {
+      const std::uint64_t word = LoadUpTo8(bytes + i, length - i, readable_end);
+      hash = Mix(hash ^ word, kMultiplier);
+    }
+    return {head, hash, length};
+  }
+
+  /// False when there is no such key, by a look at the filter alone.
+  bool MayHold(const Probe& probe) const noexcept {
     const std::size_t bit = FilterBit(probe);
-    if ((filter_[bit / 64] >> bit % 64 & 1) == 0) return kNoToken;
-    return FindProbe(probe, bytes);
+    return (filter_[bit / 64] >> bit % 64 & 1) != 0;
+  }
+
+  void Prefetch(const Probe& probe) const noexcept {
+    __builtin_prefetch(&slots_[probe.hash >> shift_]);
+  }
+
+  /// The id, or kNoToken; `bytes` are those of the probe.
+  TokenId FindProbe(const Probe& probe, const char* bytes) const noexcept {
+    for (std::size_t at = probe.hash >> shift_; slots_[at].length != 0; at = Next(at)) {
+      if (Matches(at, probe, bytes)) return slots_[at].id;
+    }
+    return kNoToken;
   }
 
  private:
@@ -80,12 +116,6 @@ class ByteTable {
     TokenId id;
     std::uint16_t length;
     std::uint16_t tag;
-  };
-  struct Probe {
-    std::uint64_t head;
-    std::uint64_t hash;
-    std::size_t length;
-    std::uint16_t tag() const noexcept { return static_cast<std::uint16_t>(hash); }
   };
 
   static std::uint64_t Load8(const char* bytes) noexcept {
@@ -111,24 +141,6 @@ class ByteTable {
   static std::uint64_t Mix(std::uint64_t a, std::uint64_t b) noexcept {
     const auto product = static_cast<unsigned __int128>(a) * b;
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  }
-
-  static Probe MakeProbe(const char* bytes, std::size_t length, const char* readable_end) noexcept {
-    constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15;  // 2^64 / golden ratio
-    const std::uint64_t head = LoadUpTo8(bytes, length, readable_end);
-    std::uint64_t hash = Mix(head ^ length, kMultiplier);
-    for (std::size_t i = 8; i < length; i += 8) {
-      const std::uint64_t word = LoadUpTo8(bytes + i, length - i, readable_end);
-      hash = Mix(hash ^ word, kMultiplier);
-    }
-    return {head, hash, length};
-  }
-
-  TokenId FindProbe(const Probe& probe, const char* bytes) const noexcept {
-    for (std::size_t at = probe.hash >> shift_; slots_[at].length != 0; at = Next(at)) {
-      if (Matches(at, probe, bytes)) return slots_[at].id;
-    }
-    return kNoToken;
   }
 
   /// The top bits of the hash, as many as there are bits in the filter.

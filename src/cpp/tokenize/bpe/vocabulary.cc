@@ -179,6 +179,8 @@ class Vocabulary::Builder {
       const auto second = static_cast<unsigned char>(token[1]);
       table_->byte_pairs[std::size_t{first} * 256 + second] = rank;
     }
+    table_->pre_token_table = MakePreTokenTable();
+    table_->bridges = MakeBridges();
     return std::move(table_);
   }
 
@@ -189,6 +191,32 @@ class Vocabulary::Builder {
   }
 
  private:
+  PreTokenTable MakePreTokenTable() const {
+    std::array<std::size_t, 2> counts = {};  // short and long ones
+    const auto findable = std::span(table_->bytes_of).first(table_->num_findable);
+    for (const std::string_view token : findable) {
+      if (!token.empty() && token.size() <= PreTokenTable::kMaxBytes) {
+        ++counts[token.size() > PreTokenTable::kShortBytes];
+      }
+    }
+    PreTokenTable table(counts[0], counts[1]);
+    for (Rank rank = 0; rank < findable.size(); ++rank) {
+      const std::string_view token = findable[rank];
+      if (token.empty() || token.size() > PreTokenTable::kMaxBytes) continue;
+      table.Insert(token, table_->id_of.empty() ? rank : table_->id_of[rank]);
+    }
+    return table;
+  }
+
+  Bridges MakeBridges() const {
+    std::size_t num_pairs = 0;
+    const auto findable = std::span(table_->bytes_of).first(table_->num_findable);
+    for (const std::string_view token : findable) num_pairs += Bridges::NumPairs(token);
+    Bridges bridges(num_pairs);
+    for (const std::string_view token : findable) bridges.Insert(token);
+    return bridges;
+  }
+
   std::shared_ptr<Table> table_;
 };
 

@@ -22,6 +22,9 @@
 
 #include "common/ids.h"
 #include "tokenize/bpe/byte_table.h"
+#include "tokenize/bpe/bridges.h"
+#include "tokenize/bpe/merge_memo.h"
+#include "tokenize/bpe/pre_token_table.h"
 #include "tokenize/bpe/zeroed_array.h"
 #include "tokenize/definition.h"
 
@@ -114,6 +117,16 @@ class Vocabulary {
   std::size_t num_tokens() const noexcept { return table_->num_tokens; }
   std::size_t max_token_bytes() const noexcept { return table_->max_token_bytes; }
 
+  /// The frequent ones of the tokens that Find finds, by id. Symbols::kBytes alone.
+  const PreTokenTable& pre_token_table() const noexcept { return table_->pre_token_table; }
+  /// Where no merge can cross. Symbols::kBytes alone.
+  const Bridges& bridges() const noexcept { return table_->bridges; }
+  /// By rank, of all that Find finds.
+  const ByteTable& byte_table() const noexcept { return table_->byte_table; }
+  /// What merging made of pre-tokens, by id.
+  ShortMemo& short_memo() const noexcept { return table_->short_memo; }
+  LongMemo& long_memo() const noexcept { return table_->long_memo; }
+
  private:
   class Builder;
   struct Table {
@@ -124,6 +137,10 @@ class Vocabulary {
     std::vector<Rank> rank_of;               // by id; likewise
     std::vector<Rank> priority_of;           // by rank, of merged tokens; empty when all differ
     ByteTable byte_table;
+    PreTokenTable pre_token_table;
+    Bridges bridges;
+    mutable ShortMemo short_memo;
+    mutable LongMemo long_memo;
     std::vector<Rank> byte_pairs;    // [first * 256 + second]
     std::vector<Rank> single_bytes;  // [byte]
     std::size_t num_merged = 0;

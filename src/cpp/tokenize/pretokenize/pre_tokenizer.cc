@@ -37,7 +37,8 @@ struct PreTokenizer::Compiled {
   }
 };
 
-PreTokenizer::PreTokenizer(Pattern pattern) : pattern_(pattern) {
+PreTokenizer::PreTokenizer(Pattern pattern)
+    : pattern_(pattern), block_scanner_(BlockScannerFor(pattern, BestIsa())) {
   const auto spellings = KnownSpellings();
   const auto spelling = std::ranges::find(spellings, pattern, &KnownSpelling::pattern);
   for (const std::string_view regex : spelling->regexes) {
@@ -51,7 +52,10 @@ PreTokenizer::PreTokenizer(Pattern pattern) : pattern_(pattern) {
 
 PreTokenizer::PreTokenizer(std::vector<PreTokenizerStep> steps, bool allow_regex)
     : pattern_(KnownPattern(steps)), steps_(std::move(steps)) {
-  if (pattern_) return;
+  if (pattern_) {
+    block_scanner_ = BlockScannerFor(*pattern_, BestIsa());
+    return;
+  }
   auto compiled = std::make_shared<Compiled>();
   for (const PreTokenizerStep& step : steps_) {
     if (step.kind == PreTokenizerStep::Kind::kRegex && !allow_regex) {

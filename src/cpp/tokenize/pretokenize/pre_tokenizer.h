@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tokenize/definition.h"
+#include "tokenize/pretokenize/block_scan.h"
 #include "tokenize/pretokenize/scanner.h"
 
 namespace ctx::tokenize {
@@ -32,6 +33,9 @@ class PreTokenizer {
 
   /// Set when a hand-written scanner does it all.
   std::optional<Pattern> pattern() const noexcept { return pattern_; }
+
+  /// What finds many pre-tokens of that pattern at once, if there is something on this machine.
+  BlockScanner block_scanner() const noexcept { return block_scanner_; }
 
   const std::vector<PreTokenizerStep>& steps() const noexcept { return steps_; }
   /// The regular expression that by itself is this pre-tokenizer in tiktoken, if there is one.
@@ -69,6 +73,7 @@ class PreTokenizer {
                       const std::function<bool(std::string_view)>& visit) const;
 
   std::optional<Pattern> pattern_;
+  BlockScanner block_scanner_ = nullptr;
   std::vector<PreTokenizerStep> steps_;
   std::shared_ptr<const Compiled> compiled_;  ///< unless a scanner does it
 };

@@ -1,0 +1,34 @@
+// From pre-tokens to ids, many at a time: first all are looked up, then those that are no token of
+// the tables, one after the other, in the memo, in the vocabulary, and by merging.
+//
+// Safe to call from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "common/ids.h"
+#include "tokenize/bpe/vocabulary.h"
+
+namespace ctx::tokenize {
+
+/// Pre-tokens that follow each other from `text` on.
+struct PreTokens {
+  const char* text;
+  const std::uint16_t* ends;  // of each, counted from `text`; ends[-1] is 0, 8 behind are readable
+  std::size_t count;          // at most kMaxPreTokens
+  const char* readable_end;
+  bool has_wide;  // whether there are characters of three bytes
+};
+
+inline constexpr std::size_t kMaxPreTokens = 8192 + 64;
+
+/// Appends their ids. On std::bad_alloc some may have been appended.
+void EncodePreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
+                     std::vector<TokenId>& ids);
+
+/// How many ids EncodePreTokens would append.
+std::int64_t CountPreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens);
+
+}  // namespace ctx::tokenize

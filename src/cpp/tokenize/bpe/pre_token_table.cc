@@ -1,0 +1,232 @@
+#include "tokenize/bpe/pre_token_table.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace ctx::tokenize {
+namespace {
+
+/// So many look-ups are under way at a time: enough for memory, few enough for the first-level cache.
+constexpr std::size_t kPass = 64;
+
+}  // namespace
+
+PreTokenTable::PreTokenTable(std::size_t num_short, std::size_t num_long)
+    : short_(std::bit_ceil(num_short / kTokensOfPlace + 2)),
+      long_(std::bit_ceil(num_long / 2 + 2)),
+      short_is_full_(short_.size()),
+      long_is_full_(long_.size()),
+      short_shift_(64 - std::countr_zero(short_.size())),
+      long_shift_(64 - std::countr_zero(long_.size())),
+      find_short_(FindShortFor(BestIsa())) {
+  for (std::size_t i = 0; i < short_.size(); ++i) short_[i].keys.fill(kEmptyKey);
+}
+
+void PreTokenTable::Insert(std::string_view token, TokenId id) noexcept {
+  const auto length = static_cast<std::uint32_t>(token.size());
+  if (length <= kShortBytes) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, token.data(), length);
+    for (const char c : token) {
+      if (static_cast<unsigned char>(c) >= 0xF8) return;  // no text has it
+    }
+    const std::uint64_t key = ShortKey(word, length);
+    const std::size_t index = ShortIndex(key);
+    ShortPlace& place = short_[index];
+    for (std::size_t i = 0; i < kTokensOfPlace; ++i) {
+      if (place.keys[i] != kEmptyKey) continue;
+      place.keys[i] = key;
+      place.ids[i] = id;
+      return;
+    }
+    short_is_full_[index] = true;
+  } else {
+    LongKey key = {};
+    std::memcpy(&key.head, token.data(), 8);
+    std::memcpy(&key.tail, token.data() + 8, length - 8);
+    const std::size_t index = LongIndex(key);
+    LongPlace& place = long_[index];
+    for (std::size_t i = 0; i < place.keys.size(); ++i) {
+      if (place.lengths[i] != 0) continue;
+      place.keys[i] = key;
+      place.ids[i] = id;
+      place.lengths[i] = length;
+      return;
+    }
+    long_is_full_[index] = true;
+  }
+}
+
+std::size_t PreTokenTable::FindLong(const char* text, const std::uint16_t* ends,
+                                    std::size_t num_missed, TokenId* ids,
+                                    std::uint16_t* missed) const noexcept {
+  std::array<LongKey, kPass> keys;
+  std::array<std::uint32_t, kPass> lengths;
+  std::array<const LongPlace*, kPass> places;
+  std::size_t num_left = 0;
+  for (std::size_t done = 0; done < num_missed; done += kPass) {
+    const std::size_t pass = std::min(kPass, num_missed - done);
+    for (std::size_t i = 0; i < pass; ++i) {
+      const std::size_t at = missed[done + i];
+      const unsigned begin = ends[static_cast<std::ptrdiff_t>(at) - 1];
+      const unsigned length = ends[at] - begin;
+      // Of other lengths, a place that holds none of them.
+      const bool fits = length - (kShortBytes + 1) <= kMaxBytes - (kShortBytes + 1);
+      std::memcpy(&keys[i], text + begin, sizeof(LongKey));
+      keys[i].tail &= kKeptBytes[fits ? length - kShortBytes : 0];
+      lengths[i] = length;
+      places[i] = &long_[fits ? LongIndex(keys[i]) : 0];
+      __builtin_prefetch(places[i]);
+    }
+    for (std::size_t i = 0; i < pass; ++i) {
+      const LongPlace& place = *places[i];
+      const auto differs = [&](std::size_t slot) {
+        return (place.keys[slot].head ^ keys[i].head) | (place.keys[slot].tail ^ keys[i].tail) |
+               (place.lengths[slot] ^ lengths[i]);
+      };
+      const bool first = differs(0) == 0;
+      const bool second = differs(1) == 0;
+      const std::size_t at = missed[done + i];
+      const TokenId use_first = -static_cast<TokenId>(first);
+      const TokenId use_second = -static_cast<TokenId>(second);
+      ids[at] = (place.ids[0] & use_first) | (place.ids[1] & use_second);
+      missed[num_left] = static_cast<std::uint16_t>(at);
+      num_left += static_cast<std::size_t>(!first) & static_cast<std::size_t>(!second);
+    }
+  }
+  return num_left;
+}
+
+std::size_t PreTokenTable::FindShortPortable(const PreTokenTable& table, const char* text,
+                                             const std::uint16_t* ends, std::size_t count,
+                                             TokenId* ids, std::uint16_t* missed) noexcept {
+  std::size_t num_missed = 0;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, text + begin, sizeof word);
+    const std::uint64_t key = ShortKey(word, ends[i] - begin);
+    const ShortPlace& place = table.short_[table.ShortIndex(key)];
+    std::size_t at = 0;
+    while (at < kTokensOfPlace && place.keys[at] != key) ++at;
+    ids[i] = place.ids[at];
+    missed[num_missed] = static_cast<std::uint16_t>(i);
+    num_missed += at == kTokensOfPlace;
+    begin = ends[i];
+  }
+  return num_missed;
+}
+
+#if defined(__x86_64__)
+
+#define CTX_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
+#define CTX_AVX512 \
+  __attribute__((  \
+      target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
+
+CTX_AVX2 std::size_t PreTokenTable::FindShortAvx2(const PreTokenTable& table, const char* text,
+                                                  const std::uint16_t* ends, std::size_t count,
+                                                  TokenId* ids, std::uint16_t* missed) noexcept {
+  std::array<std::uint64_t, kPass> keys;
+  std::array<const ShortPlace*, kPass> places;
+  const ShortPlace* const first = table.short_.data();
+  const int shift = table.short_shift_;
+  std::size_t num_missed = 0;
+  for (std::size_t done = 0; done < count; done += kPass) {
+    const std::size_t pass = std::min(kPass, count - done);
+    for (std::size_t i = 0; i < pass; ++i) {
+      const unsigned begin = ends[static_cast<std::ptrdiff_t>(done + i) - 1];
+      const unsigned length = std::min(ends[done + i] - begin, 9u);
+      std::uint64_t word;
+      std::memcpy(&word, text + begin, sizeof word);
+      keys[i] = (word & kKeptBytes[length]) | kAddedBytes[length];
+      places[i] = first + (keys[i] * kMultiplier >> shift);
+      __builtin_prefetch(places[i]);
+    }
+    for (std::size_t i = 0; i < pass; ++i) {
+      const __m256i key = _mm256_set1_epi64x(static_cast<long long>(keys[i]));
+      const auto* const four = reinterpret_cast<const __m256i*>(places[i]->keys.data());
+      const __m256i equal = _mm256_cmpeq_epi64(_mm256_load_si256(four), key);
+      const auto mask = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) |
+                        static_cast<unsigned>(places[i]->keys[4] == keys[i]) << 4;
+      // Without a branch: no guess is good enough.
+      ids[done + i] = places[i]->ids[static_cast<unsigned>(std::countr_zero(mask | 32))];
+      missed[num_missed] = static_cast<std::uint16_t>(done + i);
+      num_missed += mask == 0;
+    }
+  }
+  return num_missed;
+}
+
+CTX_AVX512 std::size_t PreTokenTable::FindShortAvx512(const PreTokenTable& table, const char* text,
+                                                      const std::uint16_t* ends, std::size_t count,
+                                                      TokenId* ids,
+                                                      std::uint16_t* missed) noexcept {
+  alignas(64) std::array<std::uint64_t, kPass> keys;
+  alignas(64) std::array<std::uint64_t, kPass> offsets;
+  const char* const first = reinterpret_cast<const char*>(table.short_.data());
+  const __m128i shift = _mm_cvtsi32_si128(table.short_shift_);
+  const __m512i multiplier = _mm512_set1_epi64(static_cast<long long>(kMultiplier));
+  const __m512i kept_low = _mm512_loadu_si512(kKeptBytes.data());
+  const __m512i kept_high = _mm512_loadu_si512(kKeptBytes.data() + 8);
+  const __m512i added_low = _mm512_loadu_si512(kAddedBytes.data());
+  const __m512i added_high = _mm512_loadu_si512(kAddedBytes.data() + 8);
+  const __m128i nine = _mm_set1_epi16(9);
+  std::size_t num_missed = 0;
+  for (std::size_t done = 0; done < count; done += kPass) {
+    const std::size_t pass = std::min(kPass, count - done);
+    const std::uint16_t* const pass_ends = ends + done;
+    for (std::size_t i = 0; i < pass; ++i) {
+      std::memcpy(&keys[i], text + pass_ends[static_cast<std::ptrdiff_t>(i) - 1], 8);
+    }
+    for (std::size_t i = 0; i < pass; i += 8) {
+      const __m128i end = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pass_ends + i));
+      const __m128i begin = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pass_ends + i - 1));
+      const __m512i length = _mm512_cvtepu16_epi64(_mm_min_epu16(_mm_sub_epi16(end, begin), nine));
+      const __m512i kept = _mm512_permutex2var_epi64(kept_low, length, kept_high);
+      const __m512i added = _mm512_permutex2var_epi64(added_low, length, added_high);
+      const __m512i words = _mm512_load_si512(&keys[i]);
+      // (words & kept) | added
+      const __m512i key = _mm512_ternarylogic_epi64(words, kept, added, 0xEA);
+      const __m512i hash = _mm512_mullo_epi64(key, multiplier);
+      const __m512i offset = _mm512_slli_epi64(_mm512_srl_epi64(hash, shift), 6);
+      _mm512_store_si512(&keys[i], key);
+      _mm512_store_si512(&offsets[i], offset);
+    }
+    for (std::size_t i = 0; i < pass; ++i) __builtin_prefetch(first + offsets[i]);
+    for (std::size_t i = 0; i < pass; ++i) {
+      const char* const place = first + offsets[i];
+      const __m512i key = _mm512_set1_epi64(static_cast<long long>(keys[i]));
+      const unsigned mask = _mm512_mask_cmpeq_epi64_mask(0x1F, _mm512_load_si512(place), key);
+      // Without a branch: no guess is good enough.
+      const auto* const place_ids = reinterpret_cast<const TokenId*>(place) + 2 * kTokensOfPlace;
+      ids[done + i] = place_ids[static_cast<unsigned>(std::countr_zero(mask | 32))];
+      missed[num_missed] = static_cast<std::uint16_t>(done + i);
+      num_missed += mask == 0;
+    }
+  }
+  return num_missed;
+}
+
+PreTokenTable::FindShortFunction PreTokenTable::FindShortFor(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::kAvx512:
+      return &FindShortAvx512;
+    case Isa::kAvx2:
+      return &FindShortAvx2;
+    case Isa::kPortable:
+      break;
+  }
+  return &FindShortPortable;
+}
+
+#else
+
+PreTokenTable::FindShortFunction PreTokenTable::FindShortFor(Isa /*isa*/) noexcept {
+  return &FindShortPortable;
+}
+
+#endif
+
+}  // namespace ctx::tokenize

@@ -1,0 +1,375 @@
+// The algorithm of block_scan.h, compiled once for each instruction set. The including file defines
+// CTX_TARGET (a target attribute) and includes block_scan_avx2.h or the like first, which has
+//
+//     AsciiMasks ClassifyAscii(const Byte* bytes)                 masks of 64 bytes
+//     std::size_t StorePositions(Mask mask, unsigned base, std::uint16_t* to)
+//                                                  base + i for every bit i; may write 64 numbers
+//
+// Everything is inlined into functions of that target and has internal linkage, so that two
+// instruction sets never share a function.
+//
+// In the comments P(x) is a mask moved so that bit i tells of the byte before, N(x) of the byte
+// after. A character of several bytes has all its bits set in the mask of its class; `lead` has the
+// first bytes of characters alone.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "tokenize/pretokenize/block_scan.h"
+#include "tokenize/pretokenize/block_scan_masks.h"
+#include "tokenize/pretokenize/scan_runs.h"
+
+namespace ctx::tokenize {
+namespace {
+
+/// How a pattern differs from its relatives.
+struct Rules {
+  bool cased;             // o200k's words: a lower-case letter ends before an upper-case one
+  bool slash_is_newline;  // symbols take [\r\n/]* with them, not [\r\n]*
+  bool contractions;
+  unsigned max_digits;
+  scan::WhitespaceRule whitespace;
+};
+
+inline constexpr Rules kCl100kRules = {false, false, true, 3, scan::WhitespaceRule::kCl100k};
+inline constexpr Rules kLlama3Rules = {false, false, true, 3, scan::WhitespaceRule::kNewer};
+inline constexpr Rules kQwen2Rules = {false, false, true, 1, scan::WhitespaceRule::kNewer};
+inline constexpr Rules kO200kRules = {true, true, true, 3, scan::WhitespaceRule::kNewer};
+inline constexpr Rules kTekkenRules = {true, true, false, 1, scan::WhitespaceRule::kNewer};
+
+/// 64 bytes of text by class.
+struct Block {
+  Mask upper = 0;
+  Mask lower = 0;
+  Mask caseless = 0;  // letters without case
+  Mask mark = 0;
+  Mask digit = 0;  // ASCII alone
+  Mask space = 0;  // newlines too
+  Mask newline = 0;
+  Mask blank = 0;  // U+0020
+  Mask quote = 0;
+  Mask slash = 0;
+  Mask symbol = 0;  // neither letter, mark, number nor space
+  Mask valid = 0;   // where there is text
+  Mask lead = 0;
+  std::array<Mask, 3> wide = {};  // leads of characters of 2, 3 and 4 bytes
+  bool is_ascii = true;
+  bool has_strange_number = false;
+
+  CTX_INLINE Mask letter() const noexcept { return upper | lower | caseless; }
+};
+
+/// A character at the end of a block that goes on in the next.
+struct Straddler {
+  unsigned num_bytes = 0;  // of the next block
+  unsigned class_bit = 0;
+};
+
+CTX_INLINE Mask LowBits(unsigned count) noexcept {
+  return count >= 64 ? ~Mask{0} : (Mask{1} << count) - 1;
+}
+
+/// P and N by `distance` bytes, 1 to 63.
+CTX_INLINE Mask Before(Mask mask, Mask previous, unsigned distance = 1) noexcept {
+  return mask << distance | previous >> (64 - distance);
+}
+CTX_INLINE Mask After(Mask mask, Mask next, unsigned distance = 1) noexcept {
+  return mask >> distance | next << (64 - distance);
+}
+
+/// The bits of `within` from each seed on to where its run ends; seeds are in `within`.
+CTX_INLINE Mask Flood(Mask within, Mask seeds) noexcept {
+  return (within & ~(within + seeds)) | seeds;
+}
+
+CTX_INLINE void ClassifyBeyondAscii(const Byte* at, Mask not_ascii, Mask continuation, Block& block,
+                                    Straddler& straddler) noexcept {
+  // By class bit: upper, lower, caseless, mark, number, space, punctuation, other.
+  std::array<Mask, 8> classes = {};
+  if (straddler.num_bytes != 0) {
+    classes[straddler.class_bit] = LowBits(straddler.num_bytes);
+    straddler.num_bytes = 0;
+  }
+  for (Mask leads = not_ascii & ~continuation; leads != 0; leads &= leads - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(leads));
+    const auto [code_point, size_bytes] = DecodeUtf8(at + i);
+    const auto class_bit = static_cast<unsigned>(std::countr_zero(CharClassesOf(code_point)));
+    const auto size = static_cast<unsigned>(size_bytes);
+    classes[class_bit] |= LowBits(size) << i;
+    block.wide[size - 2] |= Mask{1} << i;
+    if (i + size > 64) straddler = {i + size - 64, class_bit};
+  }
+  block.upper |= classes[0];
+  block.lower |= classes[1];
+  block.caseless = classes[2];
+  block.mark = classes[3];
+  block.has_strange_number = classes[4] != 0;
+  block.space |= classes[5];
+  block.symbol |= classes[6] | classes[7];
+  block.is_ascii = false;
+}
+
+/// The block that begins at `at`, of which `size` bytes are text (64 or more: all).
+CTX_INLINE void Classify(const Byte* at, std::size_t size, Block& block,
+                         Straddler& straddler) noexcept {
+  alignas(64) Byte padded[64];
+  const Byte* bytes = at;
+  Mask valid = ~Mask{0};
+  if (size < 64) [[unlikely]] {
+    valid = LowBits(static_cast<unsigned>(size));
+    std::memset(padded, 0, sizeof padded);
+    std::memcpy(padded, at, size);
+    bytes = padded;
+  }
+  const AsciiMasks ascii = ClassifyAscii(bytes);
+  block.upper = ascii.upper;
+  block.lower = ascii.lower;
+  block.digit = ascii.digit;
+  block.space = ascii.space;
+  block.newline = ascii.newline;
+  block.blank = ascii.blank;
+  block.quote = ascii.quote;
+  block.slash = ascii.slash;
+  block.valid = valid;
+  block.lead = ~ascii.continuation & valid;
+  block.symbol = valid & ~(ascii.upper | ascii.lower | ascii.digit | ascii.space | ascii.not_ascii);
+  if (ascii.not_ascii != 0) {
+    ClassifyBeyondAscii(at, ascii.not_ascii, ascii.continuation, block, straddler);
+  }
+}
+
+/// What the algorithm remembers of the block before. Of masks, the top bits count.
+struct Carry {
+  Mask symbol = 0;
+  Mask absorbed = 0;
+  Mask own_newline = 0;
+  Mask joins_letter = 0;
+  std::array<Mask, 3> wide_prefix = {};
+  Mask word = 0;
+  Mask lower_state = 0;
+  Mask upper_state_caseless = 0;
+  unsigned num_digits = 0;      // since the last cut in the number at the end of the block
+  Mask after_contraction = 0;   // in the block that follows: these begin pre-tokens
+};
+
+/// Length of the contraction at `at`, which is a quote, or 0; `size` bytes are text.
+CTX_INLINE unsigned ContractionSize(const Byte* at, std::size_t size) noexcept {
+  return static_cast<unsigned>(scan::SkipContraction<true>(at, at + size) - at);
+}
+
+/// Where pre-tokens begin in `block`; false when that takes more than masks. The block begins at
+/// `text`, of which `size` bytes are left.
+template <Rules rules>
+CTX_INLINE bool FindStarts(const Block& previous, const Block& block, const Block& next,
+                           Carry& carry, const Byte* text, std::size_t size,
+                           Mask& result) noexcept {
+  if (block.has_strange_number) return false;
+  const bool only_ascii = block.is_ascii && previous.is_ascii;
+
+  // Marks belong to the word that they follow, or where words have no marks to the symbols.
+  Mask all_symbols = block.symbol;
+  Mask both = block.caseless;
+  Mask word = block.letter();
+  if (!only_ascii) {
+    if constexpr (rules.cased) {
+      const Mask attached = Flood(block.mark, block.mark & Before(word, carry.word));
+      if (attached != block.mark) return false;
+      both |= attached;
+      word |= attached;
+    } else {
+      all_symbols |= block.mark;
+    }
+  }
+
+  // Symbols take the newlines that follow them.
+  const Mask absorbable = rules.slash_is_newline ? block.newline | block.slash : block.newline;
+  const Mask absorbed =
+      Flood(absorbable, (block.newline & Before(all_symbols, carry.symbol)) |
+                            (absorbable & carry.absorbed >> 63));
+  const Mask symbol = all_symbols & ~absorbed;
+  const Mask symbol_start = symbol & ~Before(symbol | block.blank, carry.symbol | previous.blank);
+
+  // White space ends after its last newline, before its last character, and after that.
+  const Mask own_newline = block.newline & ~absorbed;
+  const Mask gap = block.space & ~block.newline;
+  const Mask next_gap = next.space & ~next.newline;
+  const Mask gap_begin = gap & ~Before(gap, previous.space & ~previous.newline);
+  const Mask after_newline = gap_begin & Before(own_newline, carry.own_newline);
+  Mask gap_start = gap_begin;
+  if (after_newline != 0) {
+    // Nothing begins here if the run of white space has another newline (or, for cl100k, the end of
+    // the text) behind this gap.
+    constexpr bool kEndCounts = rules.whitespace == scan::WhitespaceRule::kCl100k;
+    const Mask sum = gap + after_newline;
+    Mask joined = sum & ~gap & (kEndCounts ? block.newline | ~block.valid : block.newline);
+    for (; joined != 0; joined &= joined - 1) {
+      gap_start &= ~std::bit_floor(after_newline & ((joined & -joined) - 1));
+    }
+    if (sum < gap) {  // the last gap leaves the block
+      if (next_gap == ~Mask{0}) return false;
+      const Mask end = (next_gap + 1) & ~next_gap;
+      if ((end & (kEndCounts ? next.newline | ~next.valid : next.newline)) != 0) {
+        gap_start &= ~std::bit_floor(after_newline);
+      }
+    }
+  }
+  const Mask solid = block.valid & ~block.space;
+  const Mask next_solid = next.valid & ~next.space;
+  Mask gap_last = gap & After(solid, next_solid);
+  if (!block.is_ascii) {
+    gap_last = (gap_last & block.lead & ~(block.wide[0] | block.wide[1])) |
+               (gap & block.wide[0] & After(solid, next_solid, 2)) |
+               (gap & block.wide[1] & After(solid, next_solid, 3));
+  }
+  const Mask newline_start = own_newline & ~Before(block.space, previous.space);
+
+  // Words take the character before them if it is no newline and belongs to nothing else.
+  Mask prefix_end = symbol_start;
+  std::array<Mask, 3> wide_prefix = {};
+  if (!only_ascii) {
+    prefix_end &= ~(block.wide[0] | block.wide[1] | block.wide[2]);
+    for (unsigned i = 0; i < 3; ++i) {
+      wide_prefix[i] = symbol_start & block.wide[i];
+      prefix_end |= Before(wide_prefix[i], carry.wide_prefix[i], i + 1);
+    }
+  }
+  const Mask joins_letter = gap | prefix_end;
+  const Mask word_start = word & ~Before(word | joins_letter, carry.word | carry.joins_letter);
+
+  Mask starts = symbol_start | gap_start | gap_last | newline_start | word_start;
+
+  // Numbers end after max_digits.
+  if constexpr (rules.max_digits == 1) {
+    starts |= block.digit;
+  } else if (block.digit != 0) {
+    static_assert(rules.max_digits == 1 || rules.max_digits == 3);
+    const Mask digit = block.digit;
+    Mask cuts = digit & ~Before(digit, previous.digit);
+    if (carry.num_digits != 0) {
+      const unsigned at = 3 - carry.num_digits;
+      const Mask run = LowBits(at + 1);
+      if ((digit & run) == run) cuts |= Mask{1} << at;
+    }
+    const Mask three = digit & digit << 1 & digit << 2;
+    for (Mask cut = cuts; (cut = cut << 3 & three) != 0;) cuts |= cut;
+    starts |= cuts;
+    carry.num_digits =
+        digit >> 63 == 0 ? 0 : 1 + static_cast<unsigned>(std::countl_zero(cuts));
+  } else {
+    carry.num_digits = 0;
+  }
+
+  Mask lower_state = 0;
+  Mask upper_state_caseless = 0;
+  if constexpr (rules.cased) {
+    lower_state = block.lower;
+    if (!only_ascii) {
+      lower_state |= Flood(both, both & Before(block.lower, carry.lower_state));
+      upper_state_caseless = both & ~lower_state;
+      // Capitals behind caseless letters begin a word unless letters other than capitals follow.
+      Mask capitals = block.upper & block.lead & ~Before(block.upper, previous.upper) &
+                      Before(upper_state_caseless, carry.upper_state_caseless);
+      for (; capitals != 0; capitals &= capitals - 1) {
+        const auto begin = static_cast<unsigned>(std::countr_zero(capitals));
+        const unsigned end = begin + static_cast<unsigned>(std::countr_one(block.upper >> begin));
+        if (end == 64 && (next.upper & 1) != 0) return false;
+        const bool goes_on = end == 64 ? ((next.lower | next.caseless | next.mark) & 1) != 0
+                                       : ((block.lower | both) >> end & 1) != 0;
+        if (!goes_on) starts |= Mask{1} << begin;
+      }
+    }
+    starts |= block.upper & block.lead & Before(lower_state, carry.lower_state);
+  }
+
+  starts |= carry.after_contraction;
+  Mask after_contraction = carry.after_contraction;
+  carry.after_contraction = 0;
+  if constexpr (rules.contractions) {
+    Mask quotes = block.quote & symbol_start;
+    if (rules.cased) quotes &= Before(word, carry.word);
+    quotes &= After(word, next.letter());
+    for (; quotes != 0; quotes &= quotes - 1) {
+      const Mask bit = quotes & -quotes;
+      // A word has one contraction: this quote leads the next word.
+      if (rules.cased && (after_contraction & bit) != 0) continue;
+      const auto at = static_cast<unsigned>(std::countr_zero(bit));
+      const unsigned length = ContractionSize(text + at, size - at);
+      if (length == 0) continue;
+      if (rules.cased) starts &= ~bit;  // it belongs to the word before it
+      const unsigned end = at + length;
+      if (end >= size) continue;
+      if (rules.cased && text[end] >= 0x80) return false;
+      if (end < 64) {
+        starts |= Mask{1} << end;
+        after_contraction |= Mask{1} << end;
+      } else {
+        carry.after_contraction |= Mask{1} << (end - 64);
+      }
+    }
+  }
+
+  carry.symbol = symbol;
+  carry.absorbed = absorbed;
+  carry.own_newline = own_newline;
+  carry.joins_letter = joins_letter;
+  carry.wide_prefix = wide_prefix;
+  carry.word = word;
+  carry.lower_state = lower_state;
+  carry.upper_state_caseless = upper_state_caseless;
+  result = starts;
+  return true;
+}
+
+/// The block scanner of a pattern.
+template <Rules rules>
+CTX_TARGET BlockScan ScanBlocks(const char* text, std::size_t size, std::uint16_t* ends) noexcept {
+  BlockScan found = {0, false};
+  if (size == 0) return found;
+  const auto* at = reinterpret_cast<const Byte*>(text);
+  Block previous, block, next;
+  Straddler straddler;
+  Carry carry;
+  Classify(at, size, block, straddler);
+  for (unsigned begin = 0; begin < kBlockScanBytes; begin += 64, at += 64, size -= 64) {
+    const bool is_last = size <= 64;
+    next = Block();
+    if (!is_last) Classify(at + 64, size - 64, next, straddler);
+    Mask starts;
+    if (!FindStarts<rules>(previous, block, next, carry, at, size, starts)) break;
+    if (begin == 0) starts &= ~Mask{1};
+    found.has_wide |= block.wide[1] != 0;
+    found.count += StorePositions(starts, begin, ends + found.count);
+    if (is_last) {
+      ends[found.count++] = static_cast<std::uint16_t>(begin + size);
+      break;
+    }
+    previous = block;
+    block = next;
+  }
+  return found;
+}
+
+inline BlockScanner ScannerOf(Pattern pattern) noexcept {
+  switch (pattern) {
+    case Pattern::kCl100k:
+      return &ScanBlocks<kCl100kRules>;
+    case Pattern::kLlama3:
+      return &ScanBlocks<kLlama3Rules>;
+    case Pattern::kQwen2:
+      return &ScanBlocks<kQwen2Rules>;
+    case Pattern::kO200k:
+      return &ScanBlocks<kO200kRules>;
+    case Pattern::kTekken:
+      return &ScanBlocks<kTekkenRules>;
+    case Pattern::kR50k:
+    case Pattern::kQwen35:
+    case Pattern::kDeepSeek:
+      break;
+  }
+  return nullptr;
+}
+
+}  // namespace
+}  // namespace ctx::tokenize
