@@ -12,7 +12,8 @@ enum class Isa : std::uint8_t {
   kAvx512,    ///< besides, AVX-512 F, BW, DQ, VL, VBMI, VBMI2
 };
 
-/// The best tier of this machine, or the lower one that the environment variable CTXENGINE_ISA names
+/// The best tier of this machine, or the lower one that the environment variable CTXENGINE_ISA
+/// names
 /// ("portable", "avx2", "avx512"; anything else is ignored). Decided once per process.
 Isa BestIsa() noexcept;
 

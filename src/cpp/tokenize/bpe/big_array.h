@@ -21,8 +21,8 @@ class BigArray {
   /// Throws std::bad_alloc.
   explicit BigArray(std::size_t size) : size_(size) {
     static_assert(std::is_trivially_destructible_v<T>);
-    void* const memory = ::mmap(nullptr, mapped_bytes(), PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const memory =
+        ::mmap(nullptr, mapped_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     mapping_ = static_cast<char*>(memory);
     const auto address = reinterpret_cast<std::uintptr_t>(mapping_);

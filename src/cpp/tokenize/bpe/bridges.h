@@ -1,12 +1,14 @@
 // Which neighbouring characters a token can join.
 //
 // Scripts that write without spaces have long pre-tokens, but most pairs of their characters stand
-// together in no token. Where no token holds the end of one character and the beginning of the next,
-// no merge ever crosses, so the pre-token may be cut there and its parts encoded by themselves.
+// together in no token. Where no token holds the end of one character and the beginning of the
+// next, no merge ever crosses, so the pre-token may be cut there and its parts encoded by
+// themselves.
 //
 // Looks at characters of three bytes alone (CJK, kana, Hangul, the scripts of India and South-East
 // Asia): shorter ones belong to scripts with spaces. Errs on the safe side: it may say that
-// characters are joined when they are not. Immutable once filled: then safe to call from any thread.
+// characters are joined when they are not. Immutable once filled: then safe to call from any
+// thread.
 #pragma once
 
 #include <bit>

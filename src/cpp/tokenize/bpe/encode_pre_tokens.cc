@@ -65,8 +65,8 @@ class PreTokenEncoder {
   std::size_t FindInTables() noexcept {
     const PreTokenTable& table = vocabulary_.pre_token_table();
     const std::size_t num_short = NumReadable(PreTokenTable::kShortBytes);
-    std::size_t num_missed = table.FindShort(pre_tokens_.text, pre_tokens_.ends, num_short,
-                                             ids_.data(), missed_.data());
+    std::size_t num_missed =
+        table.FindShort(pre_tokens_.text, pre_tokens_.ends, num_short, ids_.data(), missed_.data());
     // Those at the very end, where that many bytes at a time would be too many, are missed.
     for (std::size_t i = num_short; i < pre_tokens_.count; ++i) {
       missed_[num_missed++] = static_cast<std::uint16_t>(i);
@@ -74,8 +74,8 @@ class PreTokenEncoder {
     const std::size_t num_long = NumReadable(PreTokenTable::kMaxBytes);
     std::size_t num_asked = num_missed;
     while (num_asked > 0 && missed_[num_asked - 1] >= num_long) --num_asked;
-    std::size_t num_left = table.FindLong(pre_tokens_.text, pre_tokens_.ends, num_asked,
-                                          ids_.data(), missed_.data());
+    std::size_t num_left =
+        table.FindLong(pre_tokens_.text, pre_tokens_.ends, num_asked, ids_.data(), missed_.data());
     for (; num_asked < num_missed; ++num_asked) missed_[num_left++] = missed_[num_asked];
     return num_left;
   }

@@ -105,8 +105,7 @@ class Lane {
     for (std::size_t i = 1; i < num_vectors_; ++i) {
       eight = _mm256_min_epu32(eight, _mm256_load_si256(keys + i));
     }
-    __m128i four =
-        _mm_min_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    __m128i four = _mm_min_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
     four = _mm_min_epu32(four, _mm_shuffle_epi32(four, 0x4E));
     four = _mm_min_epu32(four, _mm_shuffle_epi32(four, 0xB1));
     return static_cast<std::uint32_t>(_mm_cvtsi128_si32(four));

@@ -23,7 +23,8 @@ struct MergeRequest {
   std::size_t count;  // set by MergeMany
 };
 
-/// Merges each by the rule of merge.h. Symbols::kBytes alone. Bytes up to `readable_end` may be read.
+/// Merges each by the rule of merge.h. Symbols::kBytes alone. Bytes up to `readable_end` may be
+/// read.
 void MergeMany(const Vocabulary& vocabulary, std::span<MergeRequest> requests,
                const char* readable_end, Isa isa) noexcept;
 

@@ -185,8 +185,8 @@ class MergeMemo {
     for (std::size_t i = 0; i < sizeof(Set); i += 64) __builtin_prefetch(at + i);
   }
 
-  /// Copies the ids of the pre-token and returns their number; 0 when it is not here. All kMaxIds of
-  /// `ids` may be written.
+  /// Copies the ids of the pre-token and returns their number; 0 when it is not here. All kMaxIds
+  /// of `ids` may be written.
   std::size_t Find(const Key& key, TokenId* ids) const noexcept {
     for (const Slot& slot : SetOf(key)) {
       if (const std::size_t count = slot.Find(key, ids)) return count;

@@ -1,13 +1,16 @@
 #include "tokenize/bpe/pre_token_table.h"
 
 #if defined(__x86_64__)
+// GCC 12 takes the undefined lanes of its own intrinsics for a mistake.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #endif
 
 namespace ctx::tokenize {
 namespace {
 
-/// So many look-ups are under way at a time: enough for memory, few enough for the first-level cache.
+/// So many look-ups are under way at a time: enough for memory, few enough for the first-level
+/// cache.
 constexpr std::size_t kPass = 64;
 
 }  // namespace
@@ -121,9 +124,9 @@ std::size_t PreTokenTable::FindShortPortable(const PreTokenTable& table, const c
 #if defined(__x86_64__)
 
 #define CTX_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
-#define CTX_AVX512 \
-  __attribute__((  \
-      target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
+#define CTX_AVX512       \
+  __attribute__((target( \
+      "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
 
 CTX_AVX2 std::size_t PreTokenTable::FindShortAvx2(const PreTokenTable& table, const char* text,
                                                   const std::uint16_t* ends, std::size_t count,

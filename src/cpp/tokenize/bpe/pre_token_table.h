@@ -3,14 +3,15 @@
 // Two hash tables, of the tokens with up to 8 bytes and of those with 9 to 16. A place is a cache
 // line, so that a look-up waits for memory once:
 //
-//     short   5 keys : u64 | 5 ids : u32 | -            key: the bytes, and for fewer than 8 of them
+//     short   5 keys : u64 | 5 ids : u32 | -            key: the bytes, and for fewer than 8 of
+//     them
 //                                                       0xF8 + length as the eighth
 //     long    2 keys : 2 u64 | 2 ids : u32, 2 lengths : u32 | -
 //
 // 0xF8 and above are in no UTF-8, so that the keys of different texts differ. Tokens enter in the
-// order of their ranks, which is about that of their frequency, so that of those that want one place
-// the more frequent have it. A token that found its place taken is not in the table; a bit for each
-// place tells that there are such.
+// order of their ranks, which is about that of their frequency, so that of those that want one
+// place the more frequent have it. A token that found its place taken is not in the table; a bit
+// for each place tells that there are such.
 //
 // Immutable once filled: then safe to call from any thread.
 #pragma once
@@ -99,12 +100,20 @@ class PreTokenTable {
   static constexpr std::uint64_t kTooLongKey = 0xFDFDFDFDFDFDFDFD;
 
   // By length, up to 9 and more: what to keep of 8 bytes, what to add.
-  static constexpr std::array<std::uint64_t, 16> kKeptBytes = {
-      0,          0xFF,         0xFFFF,         0xFFFFFF,         0xFFFFFFFF,
-      0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF, ~std::uint64_t{0}};
+  static constexpr std::array<std::uint64_t, 16> kKeptBytes = {0,
+                                                               0xFF,
+                                                               0xFFFF,
+                                                               0xFFFFFF,
+                                                               0xFFFFFFFF,
+                                                               0xFFFFFFFFFF,
+                                                               0xFFFFFFFFFFFF,
+                                                               0xFFFFFFFFFFFFFF,
+                                                               ~std::uint64_t{0}};
   static constexpr std::array<std::uint64_t, 16> kAddedBytes = {
-      0xF8ull << 56, 0xF9ull << 56, 0xFAull << 56, 0xFBull << 56, 0xFCull << 56,
-      0xFDull << 56, 0xFEull << 56, 0xFFull << 56, 0,             kTooLongKey};
+      0xF8ull << 56, 0xF9ull << 56, 0xFAull << 56,
+      0xFBull << 56, 0xFCull << 56, 0xFDull << 56,
+      0xFEull << 56, 0xFFull << 56, 0,
+      kTooLongKey};
 
   static std::uint64_t ShortKey(std::uint64_t word, std::size_t length) noexcept {
     const std::size_t i = std::min<std::size_t>(length, 9);

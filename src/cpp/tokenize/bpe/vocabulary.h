@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "common/ids.h"
-#include "tokenize/bpe/byte_table.h"
 #include "tokenize/bpe/bridges.h"
+#include "tokenize/bpe/byte_table.h"
 #include "tokenize/bpe/merge_memo.h"
 #include "tokenize/bpe/pre_token_table.h"
 #include "tokenize/bpe/zeroed_array.h"

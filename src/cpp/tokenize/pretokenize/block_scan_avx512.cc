@@ -9,9 +9,9 @@
 
 #include "tokenize/pretokenize/block_scan_masks.h"
 
-#define CTX_TARGET \
-  __attribute__((  \
-      target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
+#define CTX_TARGET       \
+  __attribute__((target( \
+      "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
 #define CTX_INLINE [[gnu::always_inline]] CTX_TARGET inline
 
 namespace ctx::tokenize {
@@ -19,7 +19,8 @@ namespace {
 
 CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes) noexcept {
   const __m512i v = _mm512_loadu_si512(bytes);
-  const auto equal = [v](char c) CTX_TARGET { return _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c)); };
+  const auto equal = [v](char c)
+                         CTX_TARGET { return _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c)); };
   // Whether first <= v < first + count.
   const auto among = [v](char first, char count) CTX_TARGET {
     return _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(first)),

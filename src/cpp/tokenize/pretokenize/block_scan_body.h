@@ -150,8 +150,8 @@ struct Carry {
   Mask word = 0;
   Mask lower_state = 0;
   Mask upper_state_caseless = 0;
-  unsigned num_digits = 0;      // since the last cut in the number at the end of the block
-  Mask after_contraction = 0;   // in the block that follows: these begin pre-tokens
+  unsigned num_digits = 0;     // since the last cut in the number at the end of the block
+  Mask after_contraction = 0;  // in the block that follows: these begin pre-tokens
 };
 
 /// Length of the contraction at `at`, which is a quote, or 0; `size` bytes are text.
@@ -185,9 +185,8 @@ CTX_INLINE bool FindStarts(const Block& previous, const Block& block, const Bloc
 
   // Symbols take the newlines that follow them.
   const Mask absorbable = rules.slash_is_newline ? block.newline | block.slash : block.newline;
-  const Mask absorbed =
-      Flood(absorbable, (block.newline & Before(all_symbols, carry.symbol)) |
-                            (absorbable & carry.absorbed >> 63));
+  const Mask absorbed = Flood(absorbable, (block.newline & Before(all_symbols, carry.symbol)) |
+                                              (absorbable & carry.absorbed >> 63));
   const Mask symbol = all_symbols & ~absorbed;
   const Mask symbol_start = symbol & ~Before(symbol | block.blank, carry.symbol | previous.blank);
 
@@ -255,8 +254,7 @@ CTX_INLINE bool FindStarts(const Block& previous, const Block& block, const Bloc
     const Mask three = digit & digit << 1 & digit << 2;
     for (Mask cut = cuts; (cut = cut << 3 & three) != 0;) cuts |= cut;
     starts |= cuts;
-    carry.num_digits =
-        digit >> 63 == 0 ? 0 : 1 + static_cast<unsigned>(std::countl_zero(cuts));
+    carry.num_digits = digit >> 63 == 0 ? 0 : 1 + static_cast<unsigned>(std::countl_zero(cuts));
   } else {
     carry.num_digits = 0;
   }

@@ -1,0 +1,205 @@
+#include "tokenize/bpe/encode_pre_tokens.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "doctest/doctest.h"
+#include "support/guarded_text.h"
+#include "tokenize/bpe/bridges.h"
+#include "tokenize/bpe/merge.h"
+#include "tokenize/bpe/merge_many.h"
+#include "tokenize/shipped.h"
+#include "tokenize/unicode/utf8_validation.h"
+
+namespace ctx::tokenize {
+namespace {
+
+using testing::Shipped;
+
+/// One pre-token after the other, by the plain rule.
+std::vector<TokenId> OneByOne(const Vocabulary& vocabulary,
+                              const std::vector<std::string>& pre_tokens) {
+  std::vector<TokenId> ids;
+  for (const std::string& bytes : pre_tokens) {
+    const Rank rank = vocabulary.Find(bytes);
+    if (rank != kNoToken) {
+      ids.push_back(rank);
+    } else {
+      MergeLong(vocabulary, bytes, ids);
+    }
+  }
+  for (TokenId& id : ids) id = vocabulary.IdOf(id);
+  return ids;
+}
+
+std::vector<TokenId> Many(const Vocabulary& vocabulary,
+                          const std::vector<std::string>& pre_tokens) {
+  std::string joined;
+  std::vector<std::uint16_t> ends = {0};
+  for (const std::string& bytes : pre_tokens) {
+    joined += bytes;
+    ends.push_back(static_cast<std::uint16_t>(joined.size()));
+  }
+  ends.resize(ends.size() + 8);
+  const ctx::testing::GuardedText text(joined);
+  const PreTokens many = {text.view().data(), &ends[1], pre_tokens.size(),
+                          text.view().data() + text.view().size(), /*has_wide=*/true};
+  std::vector<TokenId> ids;
+  EncodePreTokens(vocabulary, many, ids);
+  CHECK(CountPreTokens(vocabulary, many) == static_cast<std::int64_t>(ids.size()));
+  return ids;
+}
+
+std::string RandomPreToken(std::mt19937& random, const Vocabulary& vocabulary) {
+  constexpr std::array<std::string_view, 12> kCharacters = {
+      "a",      "e",      "n",      "T",      " ",      "\u0436",
+      "\u00E9", "\u4E2D", "\u56FD", "\u306E", "\uD55C", "\U0001F600"};
+  std::string bytes;
+  const std::size_t kind = random() % 8;
+  if (kind < 3) {  // a token, or several; valid UTF-8 alone
+    for (std::size_t i = 0; i <= random() % 3; ++i) {
+      const std::string_view token = vocabulary.Bytes(random() % 60000);
+      const bool is_ascii = std::all_of(
+          token.begin(), token.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+      if (is_ascii) bytes += token;
+    }
+  } else {
+    const std::size_t length = kind == 7 ? random() % 200 : 1 + random() % 20;
+    const std::size_t variety = 1 + random() % kCharacters.size();
+    for (std::size_t i = 0; i < length; ++i) bytes += kCharacters[random() % variety];
+  }
+  return bytes.empty() ? "x" : bytes;
+}
+
+TEST_CASE("many pre-tokens at a time become what each becomes by itself") {
+  std::mt19937 random(7);
+  for (const char* const name : {"cl100k_base", "o200k_base", "r50k_base", "qwen3"}) {
+    const Vocabulary& vocabulary = Shipped(name).vocabulary();
+    std::vector<std::string> seen;
+    for (int round = 0; round < 400; ++round) {
+      std::vector<std::string> pre_tokens;
+      std::size_t size = 0;
+      const std::size_t count = 1 + random() % 300;
+      while (pre_tokens.size() < count && size < 6000) {
+        // Half of them again: from the memos.
+        const bool again = !seen.empty() && random() % 2 == 0;
+        pre_tokens.push_back(again ? seen[random() % seen.size()]
+                                   : RandomPreToken(random, vocabulary));
+        size += pre_tokens.back().size();
+        if (!again && seen.size() < 3000) seen.push_back(pre_tokens.back());
+      }
+      REQUIRE(Many(vocabulary, pre_tokens) == OneByOne(vocabulary, pre_tokens));
+    }
+  }
+}
+
+TEST_CASE("every token is found") {
+  const Vocabulary& vocabulary = Shipped("cl100k_base").vocabulary();
+  std::vector<std::string> pre_tokens;
+  std::vector<TokenId> expected;
+  for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
+    const std::string_view token = vocabulary.Bytes(rank);
+    if (token.empty() || ValidUtf8Prefix(token) != token.size()) continue;
+    pre_tokens.emplace_back(token);
+    expected.push_back(rank);
+    if (pre_tokens.size() == 400) {
+      REQUIRE(Many(vocabulary, pre_tokens) == expected);
+      pre_tokens.clear();
+      expected.clear();
+    }
+  }
+}
+
+TEST_CASE("control characters are not taken for the lengths of shorter pre-tokens") {
+  const Vocabulary& vocabulary = Shipped("cl100k_base").vocabulary();
+  std::vector<std::string> pre_tokens;
+  for (const std::string_view token : {"a", "the", " return", "Context", "1234567"}) {
+    for (int last = 0; last < 256; ++last) {
+      std::string bytes(token);
+      bytes.resize(7);
+      bytes += static_cast<char>(last);
+      if (ValidUtf8Prefix(bytes) == bytes.size()) pre_tokens.push_back(bytes);
+    }
+    pre_tokens.emplace_back(std::string(token) + '\0');
+  }
+  pre_tokens.emplace_back(8, '\0');
+  pre_tokens.emplace_back(5, '\0');
+  CHECK(Many(vocabulary, pre_tokens) == OneByOne(vocabulary, pre_tokens));
+}
+
+TEST_CASE("merging many is merging each") {
+  std::mt19937 random(11);
+  for (const char* const name : {"cl100k_base", "o200k_base"}) {
+    const Vocabulary& vocabulary = Shipped(name).vocabulary();
+    for (int round = 0; round < 300; ++round) {
+      std::vector<std::string> pre_tokens(random() % 40);
+      for (std::string& bytes : pre_tokens) {
+        bytes.resize(1 + random() % kShortBytes);
+        const unsigned variety = 1 + random() % 26;
+        for (char& c : bytes) c = static_cast<char>('a' + random() % variety);
+        if (random() % 4 == 0) bytes[random() % bytes.size()] = static_cast<char>(random());
+      }
+      std::vector<std::array<Rank, kShortBytes>> ranks(pre_tokens.size());
+      for (const Isa isa : {Isa::kPortable, DetectIsa()}) {
+        std::vector<MergeRequest> requests;
+        for (std::size_t i = 0; i < pre_tokens.size(); ++i) {
+          requests.push_back({pre_tokens[i].data(), pre_tokens[i].size(), ranks[i].data(), 0});
+        }
+        MergeMany(vocabulary, requests, /*readable_end=*/nullptr, isa);
+        for (std::size_t i = 0; i < pre_tokens.size(); ++i) {
+          std::vector<Rank> expected;
+          MergeLong(vocabulary, pre_tokens[i], expected);
+          REQUIRE(std::vector<Rank>(ranks[i].begin(), ranks[i].begin() + requests[i].count) ==
+                  expected);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("where characters are cut apart no token joins them") {
+  for (const char* const name : {"cl100k_base", "o200k_base", "qwen3"}) {
+    const Vocabulary& vocabulary = Shipped(name).vocabulary();
+    std::size_t num_parts = 0;
+    std::array<std::uint16_t, 256> parts;
+    for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
+      const std::string token(vocabulary.Bytes(rank));
+      if (token.empty() || ValidUtf8Prefix(token) != token.size()) continue;
+      const auto end = static_cast<std::uint16_t>(token.size());
+      REQUIRE(vocabulary.bridges().Cut(token.data(), &end, 1, parts.data()) == 1);
+    }
+    // And that some are: two characters that hardly anybody has written side by side.
+    const std::string strange = "\u9F98\u9F49\u9F98\u9F49\u9F98\u9F49";
+    const auto end = static_cast<std::uint16_t>(strange.size());
+    num_parts = vocabulary.bridges().Cut(strange.data(), &end, 1, parts.data());
+    CHECK(num_parts == 6);
+  }
+}
+
+TEST_CASE("threads share the memos") {
+  const Vocabulary& vocabulary = Shipped("o200k_base").vocabulary();
+  std::mt19937 random(3);
+  std::vector<std::string> pre_tokens;
+  for (int i = 0; i < 250; ++i) pre_tokens.push_back(RandomPreToken(random, vocabulary));
+  const std::vector<TokenId> expected = OneByOne(vocabulary, pre_tokens);
+  std::vector<std::thread> threads;
+  std::array<bool, 4> equal = {};
+  for (bool& result : equal) {
+    threads.emplace_back([&] {
+      result = true;
+      for (int i = 0; i < 50; ++i) result = result && Many(vocabulary, pre_tokens) == expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(std::count(equal.begin(), equal.end(), true) == 4);
+}
+
+}  // namespace
+}  // namespace ctx::tokenize
