@@ -115,6 +115,21 @@ class CountIds {
   std::int64_t count_ = 0;
 };
 
+/// What a block scanner does, character by character, for `size` bytes or a little more. When the
+/// first pre-token is too long for the offsets, returns where it ends, and has found nothing.
+std::size_t ScanOneByOne(Pattern pattern, std::string_view text, std::size_t size,
+                         std::uint16_t* ends, BlockScan& found) {
+  found = {0, true};
+  return WithPattern(pattern, [&](auto constant) -> std::size_t {
+    for (std::size_t begin = 0; begin < std::min(size, text.size());) {
+      begin = NextPreToken<constant()>(text, begin);
+      if (begin > UINT16_MAX) return found.count == 0 ? begin : 0;
+      ends[found.count++] = static_cast<std::uint16_t>(begin);
+    }
+    return 0;
+  });
+}
+
 /// A prompt as one string, and where in it special tokens stand.
 struct Rendered {
   std::string_view text;
@@ -415,7 +430,7 @@ void Encoding::ForNormalized(std::string_view text, std::size_t limit, Sink& sin
   if (!sink.Full() && done < limit) ForPreTokens(text.substr(done), text.size(), sink);
 }
 
-/// The inner loop: cut off a pre-token, look it up as a whole, merge it when that fails.
+/// The inner loop: cut off pre-tokens, look each up as a whole, merge it when that fails.
 template <typename Sink>
 void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink) const {
   const char* const text_end = text.data() + text.size();
@@ -438,37 +453,36 @@ void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink
   }
   const std::size_t stop = std::min(text.size(), limit);
   std::size_t begin = 0;
-  // Pre-tokens one by one, until one ends at `until` or behind it.
-  const auto go_on = [&](std::size_t until) {
-    return WithPattern(*pattern, [&](auto constant) {
-      while (begin < until) {
-        const std::size_t end = NextPreToken<constant()>(text, begin);
-        if (!take(text.data() + begin, end - begin)) return false;
-        begin = end;
-      }
-      return true;
-    });
-  };
   if constexpr (requires(const PreTokens& many) { sink.Many(many); }) {
-    if (const BlockScanner scan = pre_tokenizer_.block_scanner()) {
-      std::array<std::uint16_t, 1 + kMaxBlockScanEnds + 8> borders;
-      borders[0] = 0;
-      std::uint16_t* const ends = &borders[1];
-      while (begin < stop) {
-        auto [count, has_wide] = scan(text.data() + begin, text.size() - begin, ends);
-        while (count > 0 && begin + ends[count - 1] > stop) --count;
-        if (count == 0) {
-          if (!go_on(std::min(begin + kBlockScanStep, stop))) return;
+    const BlockScanner scan = pre_tokenizer_.block_scanner();
+    std::array<std::uint16_t, 1 + kMaxBlockScanEnds + 8> borders;
+    borders[0] = 0;
+    std::uint16_t* const ends = &borders[1];
+    while (begin < stop && !sink.Full()) {
+      BlockScan found = {0, false};
+      if (scan != nullptr) found = scan(text.data() + begin, text.size() - begin, ends);
+      if (found.count == 0) {
+        const std::size_t size = scan != nullptr ? kBlockScanStep : kBlockScanBytes;
+        const std::size_t too_long = ScanOneByOne(*pattern, text.substr(begin), size, ends, found);
+        if (too_long != 0) {
+          take(text.data() + begin, too_long);
+          begin += too_long;
           continue;
         }
-        sink.Many({text.data() + begin, ends, count, text_end, has_wide});
-        if (sink.Full()) return;
-        begin += ends[count - 1];
       }
-      return;
+      while (begin + ends[found.count - 1] > stop) --found.count;
+      sink.Many({text.data() + begin, ends, found.count, text_end, found.has_wide});
+      begin += ends[found.count - 1];
     }
+  } else {
+    WithPattern(*pattern, [&](auto constant) {
+      while (begin < stop) {
+        const std::size_t end = NextPreToken<constant()>(text, begin);
+        if (!take(text.data() + begin, end - begin)) return;
+        begin = end;
+      }
+    });
   }
-  go_on(stop);
 }
 
 template <typename Sink>

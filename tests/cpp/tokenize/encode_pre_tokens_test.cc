@@ -173,14 +173,43 @@ TEST_CASE("where characters are cut apart no token joins them") {
       const std::string token(vocabulary.Bytes(rank));
       if (token.empty() || ValidUtf8Prefix(token) != token.size()) continue;
       const auto end = static_cast<std::uint16_t>(token.size());
-      REQUIRE(vocabulary.bridges().Cut(token.data(), &end, 1, parts.data()) == 1);
+      REQUIRE(vocabulary.bridges()->Cut(token.data(), &end, 1, parts.data()) == 1);
     }
     // And that some are: two characters that hardly anybody has written side by side.
     const std::string strange = "\u9F98\u9F49\u9F98\u9F49\u9F98\u9F49";
     const auto end = static_cast<std::uint16_t>(strange.size());
-    num_parts = vocabulary.bridges().Cut(strange.data(), &end, 1, parts.data());
+    num_parts = vocabulary.bridges()->Cut(strange.data(), &end, 1, parts.data());
     CHECK(num_parts == 6);
   }
+}
+
+TEST_CASE("the shipped vocabularies merge to each of their wide tokens") {
+  // So that parts may be looked up; Vocabulary takes it for granted.
+  for (const char* const name : {"r50k_base", "p50k_base", "cl100k_base", "o200k_base", "qwen3"}) {
+    const Vocabulary& vocabulary = Shipped(name).vocabulary();
+    for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
+      const std::string_view token = vocabulary.Bytes(rank);
+      const bool is_ascii = std::all_of(
+          token.begin(), token.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+      if (is_ascii) continue;
+      std::vector<Rank> merged;
+      MergeLong(vocabulary, token, merged);
+      REQUIRE(merged == std::vector<Rank>{rank});
+    }
+  }
+}
+
+TEST_CASE("tokens that merging does not give are not found in parts of a pre-token") {
+  std::vector<std::pair<std::string, TokenId>> tokens;
+  for (TokenId byte = 0; byte < 256; ++byte) {
+    tokens.push_back({std::string(1, static_cast<char>(byte)), byte});
+  }
+  tokens.push_back({"\u4E2D", 256});  // no two of its bytes are a token
+  const std::vector<std::pair<std::string_view, TokenId>> ranks(tokens.begin(), tokens.end());
+  const Vocabulary vocabulary = Vocabulary::FromRanks(ranks);
+  CHECK((vocabulary.bridges() == nullptr));
+  CHECK(Many(vocabulary, {"\u4E2D"}) == std::vector<TokenId>{256});
+  CHECK(Many(vocabulary, {"\u4E2D\u4E2D\u4E2D"}).size() == 9);
 }
 
 TEST_CASE("threads share the memos") {

@@ -251,13 +251,15 @@ class CountIds {
 /// Encodes the pre-tokens, cut further where they have parts that no token joins.
 template <typename Output>
 void Run(const Vocabulary& vocabulary, const PreTokens& pre_tokens, Output& output) {
-  if (!pre_tokens.has_wide) return PreTokenEncoder(vocabulary, pre_tokens).Run(output);
+  const Bridges* const bridges = vocabulary.bridges();
+  if (!pre_tokens.has_wide || bridges == nullptr) {
+    return PreTokenEncoder(vocabulary, pre_tokens).Run(output);
+  }
   std::array<std::uint16_t, 1 + kMaxPreTokens + 8> ends;
   ends[0] = 0;
   PreTokens parts = pre_tokens;
   parts.ends = &ends[1];
-  parts.count =
-      vocabulary.bridges().Cut(pre_tokens.text, pre_tokens.ends, pre_tokens.count, &ends[1]);
+  parts.count = bridges->Cut(pre_tokens.text, pre_tokens.ends, pre_tokens.count, &ends[1]);
   PreTokenEncoder(vocabulary, parts).Run(output);
 }
 

@@ -16,15 +16,26 @@
 // So after each block one test is due, of the last kept token against the first new one. When it
 // fails, twice as many tokens are taken back. Should that add up to too much work (no published
 // vocabulary does), everything is merged in one go.
+//
+// Where the last tokens of a block repeat the ones before them, and the text goes on repeating too,
+// they are repeated as they are: all neighbours in what comes out were neighbours before. So a run
+// of one letter costs little more than a look at it.
 #include "tokenize/bpe/merge.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <variant>
+
+#include "common/isa.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace ctx::tokenize {
 namespace {
@@ -32,16 +43,51 @@ namespace {
 constexpr std::size_t kBlockBytes = 2048;
 constexpr std::size_t kTakenBackTokens = 2;
 
+#if defined(__x86_64__)
+#define CTX_TARGET __attribute__((target("avx2")))
+
+/// The least of children[i] & ~15 | i, for i from 0 to 15.
+CTX_TARGET std::int32_t LeastOf16Avx2(const std::int32_t* children) noexcept {
+  const auto* const from = reinterpret_cast<const __m256i*>(children);
+  const __m256i mask = _mm256_set1_epi32(~15);
+  const __m256i first = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i second = _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15);
+  const __m256i eight = _mm256_min_epi32(
+      _mm256_or_si256(_mm256_and_si256(_mm256_loadu_si256(from), mask), first),
+      _mm256_or_si256(_mm256_and_si256(_mm256_loadu_si256(from + 1), mask), second));
+  __m128i four = _mm_min_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_min_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  four = _mm_min_epi32(four, _mm_shuffle_epi32(four, 0xB1));
+  return _mm_cvtsi128_si32(four);
+}
+#endif
+
+std::int32_t LeastOf16Portable(const std::int32_t* children) noexcept {
+  // Signed, because baseline x86-64 has no unsigned vector minimum.
+  std::array<std::int32_t, 4> least;
+  least.fill(INT32_MAX);
+  for (std::int32_t i = 0; i < 16; i += 4) {
+    for (std::int32_t lane = 0; lane < 4; ++lane) {
+      least[lane] = std::min(least[lane], (children[i + lane] & ~15) | (i + lane));
+    }
+  }
+  return std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
+}
+
 /// The least of many ranks, leftmost of equals, under updates: a tree of minima in which every node
 /// has 16 children, so that a node is a few vector instructions and the whole of a block has three
 /// levels.
 ///
 ///     an entry: rank << 4 | which child holds it      a leaf: rank << 4
-///
-/// Signed, because baseline x86-64 has no unsigned vector minimum.
 class MinTree {
  public:
   static constexpr std::size_t kNothing = ~std::size_t{0};
+
+  MinTree() noexcept {
+#if defined(__x86_64__)
+    if (BestIsa() >= Isa::kAvx2) least_of_16_ = &LeastOf16Avx2;
+#endif
+  }
 
   /// `size` >= 1 leaves without a rank.
   void Reset(std::size_t size) {
@@ -94,18 +140,11 @@ class MinTree {
   static_assert(Vocabulary::kMaxTokens <= std::uint32_t{1} << (30 - kChildBits));
 
   void RefreshNode(std::size_t level, std::size_t node) noexcept {
-    const std::int32_t* const children = &levels_[level][node * 16];
-    std::array<std::int32_t, 4> least;
-    least.fill(kNone);
-    for (std::int32_t i = 0; i < 16; i += 4) {
-      for (std::int32_t lane = 0; lane < 4; ++lane) {
-        least[lane] = std::min(least[lane], (children[i + lane] & ~kChildMask) | (i + lane));
-      }
-    }
-    const std::int32_t entry = std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
+    const std::int32_t entry = least_of_16_(&levels_[level][node * 16]);
     (level + 1 < num_levels_ ? levels_[level + 1][node] : root_) = entry;
   }
 
+  std::int32_t (*least_of_16_)(const std::int32_t*) noexcept = &LeastOf16Portable;
   std::vector<std::vector<std::int32_t>> levels_;
   std::size_t num_levels_ = 0;
   std::int32_t root_ = kNone;
@@ -228,6 +267,7 @@ class BlockMerger {
         merger_.Merge(0, bytes_.size(), ranks);
         return 0;
       }
+      Repeat(done, ranks, first, /*max_ranks=*/~std::size_t{0});
     }
     return num_untouched_ - first;
   }
@@ -243,6 +283,7 @@ class BlockMerger {
         merger_.Merge(0, bytes_.size(), window);
         break;
       }
+      Repeat(done, window, 0, 16 * kWindowTokens);
       num_dropped += static_cast<std::int64_t>(CutWindow(window, done).num_tokens);
     }
     return num_dropped + static_cast<std::int64_t>(window.size());
@@ -303,9 +344,64 @@ class BlockMerger {
     return true;
   }
 
- private:
+  /// Where the last ranks of the bytes up to `done` repeat themselves (but for a few at the end,
+  /// which the end of the block may have cut) and the bytes do so too, repeats them, at most
+  /// `max_ranks` of them, and moves `done` to their end.
+  void Repeat(std::size_t& done, std::vector<Rank>& ranks, std::size_t first,
+              std::size_t max_ranks) {
+    std::size_t end = done;
+    std::size_t num_kept = ranks.size();
+    for (int dropped = 0; dropped < kMaxCutRanks && num_kept > first; ++dropped) {
+      for (std::size_t period = 1; period <= kMaxPeriod && 2 * period <= num_kept - first;
+           ++period) {
+        const auto unit = ranks.begin() + static_cast<std::ptrdiff_t>(num_kept - period);
+        const auto period_before = static_cast<std::ptrdiff_t>(period);
+        if (!std::equal(unit, unit + period_before, unit - period_before)) continue;
+        std::size_t unit_bytes = 0;
+        for (std::size_t i = num_kept - period; i < num_kept; ++i) {
+          unit_bytes += vocabulary_.Bytes(ranks[i]).size();
+        }
+        if (characters && !(BeginsCharacter(bytes_, end - unit_bytes) && AtBorder(end))) continue;
+        const std::size_t repeated = RepeatedBytes(end, unit_bytes);
+        const std::size_t times = std::min(repeated / unit_bytes, max_ranks / period);
+        if (end + times * unit_bytes <= done) return;
+        num_untouched_ = std::min(num_untouched_, num_kept);
+        ranks.resize(num_kept);
+        for (std::size_t i = 0; i < times * period; ++i) {
+          const Rank rank = ranks[ranks.size() - period];
+          ranks.push_back(rank);
+        }
+        done = end + times * unit_bytes;
+        return;
+      }
+      end -= vocabulary_.Bytes(ranks[--num_kept]).size();
+    }
+  }
+
   /// Tokens that counting keeps, for taking back.
   static constexpr std::size_t kWindowTokens = kBlockBytes;
+
+ private:
+  /// What Repeat tries.
+  static constexpr int kMaxCutRanks = 4;
+  static constexpr std::size_t kMaxPeriod = 4;
+
+  bool AtBorder(std::size_t at) const noexcept {
+    return at == bytes_.size() || BeginsCharacter(bytes_, at);
+  }
+
+  /// How many bytes from `at` on equal those that are `distance` before them.
+  std::size_t RepeatedBytes(std::size_t at, std::size_t distance) const noexcept {
+    constexpr std::size_t kStep = 64;
+    const char* const bytes = bytes_.data();
+    std::size_t end = at;
+    while (bytes_.size() - end >= kStep &&
+           std::memcmp(bytes + end, bytes + end - distance, kStep) == 0) {
+      end += kStep;
+    }
+    while (end < bytes_.size() && bytes[end] == bytes[end - distance]) ++end;
+    return end - at;
+  }
 
   /// Takes the last part before `end` off: a token, or all the bytes of a character without one.
   void TakeBack(const std::vector<Rank>& ranks, std::size_t& num_kept, std::size_t& end) const {
@@ -502,6 +598,7 @@ struct MergeCounter::State {
           while (!gave_up && bytes.size() - merged_end >= num_left) {
             gave_up =
                 !blocks.MergeBlock(merged_end, window, 0, /*may_start_over=*/num_dropped == 0);
+            if (!gave_up) blocks.Repeat(merged_end, window, 0, blocks.kWindowTokens);
             const auto dropped = blocks.CutWindow(window, merged_end);
             if (dropped.num_tokens == 0) continue;
             num_dropped += static_cast<std::int64_t>(dropped.num_tokens);

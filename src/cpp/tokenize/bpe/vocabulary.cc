@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/str_cat.h"
+#include "tokenize/bpe/merge.h"
 
 namespace ctx::tokenize {
 namespace {
@@ -160,7 +161,7 @@ class Vocabulary::Builder {
     table_->num_tokens += 1;
   }
 
-  std::shared_ptr<const Table> FinishBytes(const std::string& where) && {
+  std::shared_ptr<Table> FinishBytes(const std::string& where) && {
     table_->single_bytes.resize(256);
     table_->byte_pairs.assign(256 * 256, kNoToken);
     for (std::size_t i = 0; i < 256; ++i) {
@@ -251,7 +252,9 @@ Vocabulary Vocabulary::FromPackedFiles(std::span<const std::string> paths) {
     });
     while (num_added < num_seen) add_next();
   }
-  return Vocabulary(std::move(builder).FinishBytes(paths.empty() ? "" : paths.back() + ": "));
+  auto table = std::move(builder).FinishBytes(paths.empty() ? "" : paths.back() + ": ");
+  table->has_bridges = true;  // what MergesToEachWideToken says of the shipped tables
+  return Vocabulary(std::move(table));
 }
 
 Vocabulary Vocabulary::FromRanks(std::span<const std::pair<std::string_view, TokenId>> ranks) {
@@ -355,7 +358,12 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
       builder.AddUnused("", bytes, next_rank++);
     }
   }
-  if (!has_fallback) return Vocabulary(std::move(builder).FinishBytes(""));
+  if (!has_fallback) {
+    auto finished = std::move(builder).FinishBytes("");
+    const Vocabulary vocabulary(finished);
+    finished->has_bridges = vocabulary.MergesToEachWideToken();
+    return vocabulary;
+  }
   const Rank first_byte_rank = next_rank;
   for (std::size_t byte = 0; byte < 256; ++byte) {
     const char value = static_cast<char>(byte);
@@ -363,6 +371,23 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
     builder.AddUnused("", bytes, next_rank++);
   }
   return Vocabulary(std::move(builder).FinishCharacters(first_byte_rank));
+}
+
+/// Whether the bytes of each token with a character of three bytes merge to that token. (Some
+/// published vocabularies have tokens that are only ever found as whole pre-tokens.)
+bool Vocabulary::MergesToEachWideToken() const {
+  std::vector<Rank> merged;
+  for (Rank rank = 0; rank < table_->num_findable; ++rank) {
+    const std::string_view token = Bytes(rank);
+    const bool is_wide = std::any_of(token.begin(), token.end(), [](char c) {
+      return (static_cast<unsigned char>(c) & 0xF0) == 0xE0;
+    });
+    if (!is_wide) continue;
+    merged.clear();
+    Merge(*this, token, merged);
+    if (merged.size() != 1 || merged[0] != rank) return false;
+  }
+  return true;
 }
 
 }  // namespace ctx::tokenize

@@ -119,8 +119,11 @@ class Vocabulary {
 
   /// The frequent ones of the tokens that Find finds, by id. Symbols::kBytes alone.
   const PreTokenTable& pre_token_table() const noexcept { return table_->pre_token_table; }
-  /// Where no merge can cross. Symbols::kBytes alone.
-  const Bridges& bridges() const noexcept { return table_->bridges; }
+  /// Where no merge can cross. Symbols::kBytes alone; nullptr where parts of a pre-token could be
+  /// found that merging does not give.
+  const Bridges* bridges() const noexcept {
+    return table_->has_bridges ? &table_->bridges : nullptr;
+  }
   /// By rank, of all that Find finds.
   const ByteTable& byte_table() const noexcept { return table_->byte_table; }
   /// What merging made of pre-tokens, by id.
@@ -139,6 +142,7 @@ class Vocabulary {
     ByteTable byte_table;
     PreTokenTable pre_token_table;
     Bridges bridges;
+    bool has_bridges = false;
     mutable ShortMemo short_memo;
     mutable LongMemo long_memo;
     std::vector<Rank> byte_pairs;    // [first * 256 + second]
@@ -150,6 +154,8 @@ class Vocabulary {
   };
 
   explicit Vocabulary(std::shared_ptr<const Table> table) : table_(std::move(table)) {}
+
+  bool MergesToEachWideToken() const;
 
   std::shared_ptr<const Table> table_;
 };

@@ -8,7 +8,7 @@
 //     letters   .11.1111......11.1.....
 //     starts    1..1.....1....1.1..11..1     one bit for each pre-token
 //
-// What masks cannot say (a number beyond ASCII, a mark on no letter) stops a block scanner; the
+// What masks cannot say (a mark on no letter, a very long gap) stops a block scanner; the
 // scanners of scanner.h, which it equals wherever it answers, go on from there.
 #pragma once
 

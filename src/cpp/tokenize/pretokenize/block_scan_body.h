@@ -45,7 +45,7 @@ struct Block {
   Mask lower = 0;
   Mask caseless = 0;  // letters without case
   Mask mark = 0;
-  Mask digit = 0;  // ASCII alone
+  Mask number = 0;
   Mask space = 0;  // newlines too
   Mask newline = 0;
   Mask blank = 0;  // U+0020
@@ -56,7 +56,7 @@ struct Block {
   Mask lead = 0;
   std::array<Mask, 3> wide = {};  // leads of characters of 2, 3 and 4 bytes
   bool is_ascii = true;
-  bool has_strange_number = false;
+  bool has_wide_number = false;  // of more than one byte
 
   CTX_INLINE Mask letter() const noexcept { return upper | lower | caseless; }
 };
@@ -105,7 +105,8 @@ CTX_INLINE void ClassifyBeyondAscii(const Byte* at, Mask not_ascii, Mask continu
   block.lower |= classes[1];
   block.caseless = classes[2];
   block.mark = classes[3];
-  block.has_strange_number = classes[4] != 0;
+  block.number |= classes[4];
+  block.has_wide_number = classes[4] != 0;
   block.space |= classes[5];
   block.symbol |= classes[6] | classes[7];
   block.is_ascii = false;
@@ -126,7 +127,7 @@ CTX_INLINE void Classify(const Byte* at, std::size_t size, Block& block,
   const AsciiMasks ascii = ClassifyAscii(bytes);
   block.upper = ascii.upper;
   block.lower = ascii.lower;
-  block.digit = ascii.digit;
+  block.number = ascii.digit;
   block.space = ascii.space;
   block.newline = ascii.newline;
   block.blank = ascii.blank;
@@ -165,7 +166,6 @@ template <Rules rules>
 CTX_INLINE bool FindStarts(const Block& previous, const Block& block, const Block& next,
                            Carry& carry, const Byte* text, std::size_t size,
                            Mask& result) noexcept {
-  if (block.has_strange_number) return false;
   const bool only_ascii = block.is_ascii && previous.is_ascii;
 
   // Marks belong to the word that they follow, or where words have no marks to the symbols.
@@ -241,22 +241,33 @@ CTX_INLINE bool FindStarts(const Block& previous, const Block& block, const Bloc
 
   // Numbers end after max_digits.
   if constexpr (rules.max_digits == 1) {
-    starts |= block.digit;
-  } else if (block.digit != 0) {
-    static_assert(rules.max_digits == 1 || rules.max_digits == 3);
-    const Mask digit = block.digit;
-    Mask cuts = digit & ~Before(digit, previous.digit);
-    if (carry.num_digits != 0) {
-      const unsigned at = 3 - carry.num_digits;
-      const Mask run = LowBits(at + 1);
-      if ((digit & run) == run) cuts |= Mask{1} << at;
-    }
-    const Mask three = digit & digit << 1 & digit << 2;
-    for (Mask cut = cuts; (cut = cut << 3 & three) != 0;) cuts |= cut;
-    starts |= cuts;
-    carry.num_digits = digit >> 63 == 0 ? 0 : 1 + static_cast<unsigned>(std::countl_zero(cuts));
-  } else {
+    starts |= block.number & block.lead;
+  } else if (block.number == 0) {
     carry.num_digits = 0;
+  } else {
+    static_assert(rules.max_digits == 1 || rules.max_digits == 3);
+    const Mask number = block.number;
+    const Mask before = Before(number, previous.number);
+    Mask cuts = number & ~before & block.lead;
+    if (!block.has_wide_number) {
+      if (carry.num_digits != 0) {
+        const unsigned at = 3 - carry.num_digits;
+        const Mask run = LowBits(at + 1);
+        if ((number & run) == run) cuts |= Mask{1} << at;
+      }
+      const Mask three = number & number << 1 & number << 2;
+      for (Mask cut = cuts; (cut = cut << 3 & three) != 0;) cuts |= cut;
+      carry.num_digits = 1 + static_cast<unsigned>(std::countl_zero(cuts));
+    } else {
+      for (Mask rest = number & block.lead; rest != 0; rest &= rest - 1) {
+        const Mask bit = rest & -rest;
+        const bool goes_on = (before & bit) != 0 && carry.num_digits < 3;
+        carry.num_digits = goes_on ? carry.num_digits + 1 : 1;
+        if (!goes_on) cuts |= bit;
+      }
+    }
+    if (number >> 63 == 0) carry.num_digits = 0;
+    starts |= cuts;
   }
 
   Mask lower_state = 0;
