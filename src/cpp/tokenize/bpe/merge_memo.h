@@ -15,7 +15,7 @@
 #include <cstring>
 
 #include "common/ids.h"
-#include "tokenize/bpe/big_array.h"
+#include "tokenize/bpe/zeroed_array.h"
 
 namespace ctx::tokenize {
 
@@ -210,7 +210,7 @@ class MergeMemo {
     return sets_[key.hash >> (64 - std::countr_zero(num_sets))];
   }
 
-  BigArray<Set> sets_;
+  mutable ZeroedArray<Set> sets_;
 };
 
 using ShortMemo = MergeMemo<ShortMemoSlot, 4, std::size_t{1} << 14>;  // 2 MB

@@ -27,8 +27,8 @@
 
 #include "common/ids.h"
 #include "common/isa.h"
-#include "tokenize/bpe/big_array.h"
 #include "tokenize/bpe/byte_table.h"
+#include "tokenize/bpe/zeroed_array.h"
 
 namespace ctx::tokenize {
 
@@ -139,8 +139,8 @@ class PreTokenTable {
                                      std::uint16_t* missed) noexcept;
   static FindShortFunction FindShortFor(Isa isa) noexcept;
 
-  BigArray<ShortPlace> short_;
-  BigArray<LongPlace> long_;
+  ZeroedArray<ShortPlace> short_;
+  ZeroedArray<LongPlace> long_;
   std::vector<bool> short_is_full_;  // by place: a token found it taken
   std::vector<bool> long_is_full_;
   int short_shift_ = 63;

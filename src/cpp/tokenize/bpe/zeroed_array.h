@@ -4,9 +4,11 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -24,7 +26,7 @@ class ZeroedArray {
   /// Throws std::bad_alloc.
   explicit ZeroedArray(std::size_t size) : size_(size) {
     if (size == 0) return;
-    data_ = static_cast<T*>(is_mapped() ? Map(mapped_bytes()) : std::calloc(size, sizeof(T)));
+    data_ = static_cast<T*>(is_mapped() ? Map(mapped_bytes()) : Allocate(size * sizeof(T)));
     if (data_ == nullptr) throw std::bad_alloc();
   }
   ~ZeroedArray() {
@@ -41,6 +43,8 @@ class ZeroedArray {
     return *this;
   }
 
+  T* data() noexcept { return data_; }
+  const T* data() const noexcept { return data_; }
   std::size_t size() const noexcept { return size_; }
   T& operator[](std::size_t i) noexcept { return data_[i]; }
   const T& operator[](std::size_t i) const noexcept { return data_[i]; }
@@ -55,6 +59,15 @@ class ZeroedArray {
   bool is_mapped() const noexcept { return size_ >= kLargePage / sizeof(T); }
   std::size_t mapped_bytes() const noexcept {
     return (size_ * sizeof(T) + kLargePage - 1) / kLargePage * kLargePage;
+  }
+
+  /// Null when there is no memory.
+  static void* Allocate(std::size_t num_bytes) noexcept {
+    constexpr std::size_t kAlignment = std::max(alignof(T), sizeof(void*));
+    const std::size_t rounded = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    void* const memory = std::aligned_alloc(kAlignment, rounded);
+    if (memory != nullptr) std::memset(memory, 0, rounded);
+    return memory;
   }
 
   /// Null when there is no memory.
