@@ -116,14 +116,14 @@ class CountIds {
 };
 
 /// What a block scanner does, character by character, for `size` bytes or a little more. When the
-/// first pre-token is too long for the offsets, returns where it ends, and has found nothing.
+/// first pre-token has more than kBlockScanBytes, returns where it ends, and has found nothing.
 std::size_t ScanOneByOne(Pattern pattern, std::string_view text, std::size_t size,
                          std::uint16_t* ends, BlockScan& found) {
   found = {0, true};
   return WithPattern(pattern, [&](auto constant) -> std::size_t {
     for (std::size_t begin = 0; begin < std::min(size, text.size());) {
       begin = NextPreToken<constant()>(text, begin);
-      if (begin > UINT16_MAX) return found.count == 0 ? begin : 0;
+      if (begin > kBlockScanBytes) return found.count == 0 ? begin : 0;
       ends[found.count++] = static_cast<std::uint16_t>(begin);
     }
     return 0;

@@ -13,15 +13,16 @@
 
 namespace ctx::tokenize {
 
-/// Pre-tokens that follow each other from `text` on.
+/// Pre-tokens that follow each other from `text` on, of at most kMaxPreTokens bytes together.
 struct PreTokens {
   const char* text;
   const std::uint16_t* ends;  // of each, counted from `text`; ends[-1] is 0, 8 behind are readable
-  std::size_t count;          // at most kMaxPreTokens
+  std::size_t count;
   const char* readable_end;
   bool has_wide;  // whether there are characters of three bytes
 };
 
+/// Pre-tokens at a time, and bytes that they have.
 inline constexpr std::size_t kMaxPreTokens = 8192 + 64;
 
 /// Appends their ids. On std::bad_alloc some may have been appended.
