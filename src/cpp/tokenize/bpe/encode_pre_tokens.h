@@ -1,5 +1,5 @@
-// From pre-tokens to ids, many at a time: first all are looked up, then those that are no token of
-// the tables, one after the other, in the memo, in the vocabulary, and by merging.
+// From pre-tokens to ids, many at a time: all are looked up in the tables of frequent tokens, then
+// those that are not there in the memos and in the vocabulary, and what is left is merged.
 //
 // Safe to call from any thread.
 #pragma once
