@@ -115,6 +115,10 @@ class CountIds {
   std::int64_t count_ = 0;
 };
 
+/// Texts up to this size are copied, to have kReadableBytes behind them.
+constexpr std::size_t kCopiedBytes = 256;
+constexpr std::size_t kReadableBytes = 16;
+
 /// What a block scanner does, character by character, for `size` bytes or a little more. When the
 /// first pre-token has more than kBlockScanBytes, returns where it ends, and has found nothing.
 std::size_t ScanOneByOne(Pattern pattern, std::string_view text, std::size_t size,
@@ -433,7 +437,7 @@ void Encoding::ForNormalized(std::string_view text, std::size_t limit, Sink& sin
 /// The inner loop: cut off pre-tokens, look each up as a whole, merge it when that fails.
 template <typename Sink>
 void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink) const {
-  const char* const text_end = text.data() + text.size();
+  const char* text_end = text.data() + text.size();
   const auto take = [&](const char* begin, std::size_t size) {
     const Rank rank = vocabulary_.Find(begin, size, text_end);
     if (rank != kNoToken) {
@@ -454,6 +458,14 @@ void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink
   const std::size_t stop = std::min(text.size(), limit);
   std::size_t begin = 0;
   if constexpr (requires(const PreTokens& many) { sink.Many(many); }) {
+    // With something readable behind it, the end of a short text needs no special care.
+    std::array<char, kCopiedBytes + kReadableBytes> copy;
+    if (!text.empty() && text.size() <= kCopiedBytes) {
+      std::memcpy(copy.data(), text.data(), text.size());
+      std::memset(copy.data() + text.size(), 0, kReadableBytes);
+      text = {copy.data(), text.size()};
+      text_end = copy.data() + text.size() + kReadableBytes;
+    }
     const BlockScanner scan = pre_tokenizer_.block_scanner();
     std::array<std::uint16_t, 1 + kMaxBlockScanEnds + 8> borders;
     borders[0] = 0;

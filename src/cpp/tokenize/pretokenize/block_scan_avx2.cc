@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <bit>
+#include <cstring>
 
 #include "tokenize/pretokenize/block_scan_masks.h"
 
@@ -43,7 +44,13 @@ struct Bytes64 {
   }
 };
 
-CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes) noexcept {
+CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid) noexcept {
+  alignas(32) Byte padded[64];
+  if (valid != ~Mask{0}) [[unlikely]] {
+    std::memset(padded, 0, sizeof padded);
+    std::memcpy(padded, bytes, static_cast<std::size_t>(std::popcount(valid)));
+    bytes = padded;
+  }
   const auto* const from = reinterpret_cast<const __m256i*>(bytes);
   const Bytes64 v = {_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)};
   AsciiMasks masks;

@@ -17,8 +17,8 @@
 namespace ctx::tokenize {
 namespace {
 
-CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes) noexcept {
-  const __m512i v = _mm512_loadu_si512(bytes);
+CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid) noexcept {
+  const __m512i v = _mm512_maskz_loadu_epi8(valid, bytes);
   const auto equal = [v](char c)
                          CTX_TARGET { return _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c)); };
   // Whether first <= v < first + count.

@@ -1,7 +1,8 @@
 // The algorithm of block_scan.h, compiled once for each instruction set. The including file defines
 // CTX_TARGET (a target attribute) and includes block_scan_avx2.h or the like first, which has
 //
-//     AsciiMasks ClassifyAscii(const Byte* bytes)                 masks of 64 bytes
+//     AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid)
+//                                                  of 64 bytes, of which the valid ones may be read
 //     std::size_t StorePositions(Mask mask, unsigned base, std::uint16_t* to)
 //                                                  base + i for every bit i; may write 64 numbers
 //
@@ -13,6 +14,7 @@
 // first bytes of characters alone.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -115,16 +117,8 @@ CTX_INLINE void ClassifyBeyondAscii(const Byte* at, Mask not_ascii, Mask continu
 /// The block that begins at `at`, of which `size` bytes are text (64 or more: all).
 CTX_INLINE void Classify(const Byte* at, std::size_t size, Block& block,
                          Straddler& straddler) noexcept {
-  alignas(64) Byte padded[64];
-  const Byte* bytes = at;
-  Mask valid = ~Mask{0};
-  if (size < 64) [[unlikely]] {
-    valid = LowBits(static_cast<unsigned>(size));
-    std::memset(padded, 0, sizeof padded);
-    std::memcpy(padded, at, size);
-    bytes = padded;
-  }
-  const AsciiMasks ascii = ClassifyAscii(bytes);
+  const Mask valid = LowBits(static_cast<unsigned>(std::min<std::size_t>(size, 64)));
+  const AsciiMasks ascii = ClassifyAscii(at, valid);
   block.upper = ascii.upper;
   block.lower = ascii.lower;
   block.number = ascii.digit;
