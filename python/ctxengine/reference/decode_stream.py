@@ -24,6 +24,20 @@ def text_before_stop(data: bytes, stops: Sequence[str]) -> tuple[str, str | None
     return text[: end - len(stop)], stop
 
 
+def _may_become_a_character(start: bytes) -> bool:
+    """Tell whether bytes that the decoder waits with can still become one character.
+
+    (CPython waits with the first two bytes of a surrogate too, which are malformed already.)
+    """
+    for tail in (bytes([byte]) * length for byte in (0x80, 0xBF) for length in (1, 2, 3)):
+        try:
+            if len((start + tail).decode()) == 1:
+                return True
+        except UnicodeDecodeError:
+            continue
+    return False
+
+
 def held_back(data: bytes, stops: Sequence[str]) -> int:
     """Return how many characters at the bytes' end are not certain yet.
 
@@ -37,4 +51,4 @@ def held_back(data: bytes, stops: Sequence[str]) -> int:
     ends = [
         length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length])
     ]
-    return max(ends, default=0) + bool(decoder.getstate()[0])
+    return max(ends, default=0) + _may_become_a_character(decoder.getstate()[0])
