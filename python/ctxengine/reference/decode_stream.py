@@ -24,18 +24,20 @@ def text_before_stop(data: bytes, stops: Sequence[str]) -> tuple[str, str | None
     return text[: end - len(stop)], stop
 
 
+def _is_a_character(data: bytes) -> bool:
+    try:
+        return len(data.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
 def _may_become_a_character(start: bytes) -> bool:
     """Tell whether bytes that the decoder waits with can still become one character.
 
     (CPython waits with the first two bytes of a surrogate too, which are malformed already.)
     """
-    for tail in (bytes([byte]) * length for byte in (0x80, 0xBF) for length in (1, 2, 3)):
-        try:
-            if len((start + tail).decode()) == 1:
-                return True
-        except UnicodeDecodeError:
-            continue
-    return False
+    tails = (bytes([byte]) * length for byte in (0x80, 0xBF) for length in (1, 2, 3))
+    return any(_is_a_character(start + tail) for tail in tails)
 
 
 def held_back(data: bytes, stops: Sequence[str]) -> int:
