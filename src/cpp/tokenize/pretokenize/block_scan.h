@@ -4,9 +4,9 @@
 // apart: bit i says that byte i belongs to a character of the class. Where pre-tokens begin is then
 // arithmetic on masks (block_scan_body.h), without a branch for each character.
 //
-//     text     " He said:\n\n  it's 1234"
-//     letters   .11.1111......11.1.....
-//     starts    1..1.....1....1.1..11..1     one bit for each pre-token
+//     text      He said:⏎⏎  it's 1234
+//     letters  .11.1111.....11.1.....
+//     starts   1..1....1..11..1.11..1     one bit for each pre-token (cl100k)
 //
 // What masks cannot say (a mark on no letter, a very long gap) stops a block scanner; the
 // scanners of scanner.h, which it equals wherever it answers, go on from there.
