@@ -70,3 +70,13 @@ def test_single_tokens():
             CL100K.encode_single_token(unknown)
     with pytest.raises(TypeError):
         CL100K.encode_single_token(5)
+
+
+@pytest.mark.parametrize("token", ["a", " " * 81, "é", "<|endofprompt|>"])
+def test_texts_much_longer_than_they_begin(token):
+    """The memory for a text is taken from how it begins, and has to grow."""
+    ids = [64] * 100 + [CL100K.encode_single_token(token)] * 20_000
+    assert CL100K.decode_single_token_bytes(64) == b"a"
+    expected = "a" * 100 + token * 20_000
+    assert CL100K.decode(ids) == expected
+    assert CL100K.decode_bytes(np.array(ids, np.uint32)) == expected.encode()

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "bindings/arguments.h"
-#include "bindings/int_array.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 #include "tokenize/unicode/utf8.h"
@@ -157,8 +156,8 @@ TokenId IdFrom(py::handle item) {
   return IdsFrom(py::make_tuple(item)).front();
 }
 
-std::vector<TokenId> IdsFrom(py::handle ids) {
-  return IntArray<TokenId>(ids, "ids", 0, UINT32_MAX, &ThrowNoToken).Take();
-}
+GivenIds::GivenIds(py::handle ids) : IntArray(ids, "ids", 0, UINT32_MAX, &ThrowNoToken) {}
+
+std::vector<TokenId> IdsFrom(py::handle ids) { return GivenIds(ids).Take(); }
 
 }  // namespace ctx::bindings

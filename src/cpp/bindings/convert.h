@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bindings/int_array.h"
 #include "bindings/release_gil.h"
 #include "common/ids.h"
 
@@ -82,6 +83,12 @@ TokenId IdFrom(py::handle item);
 
 /// Ids out of an integer array or any sequence of int. Throws UnknownTokenError for negative
 /// numbers and those of 2^32 or more, TypeError for what is no integer.
+class GivenIds : public IntArray<TokenId> {
+ public:
+  explicit GivenIds(py::handle ids);
+};
+
+/// The same, copied.
 std::vector<TokenId> IdsFrom(py::handle ids);
 
 }  // namespace ctx::bindings

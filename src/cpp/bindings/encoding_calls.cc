@@ -5,10 +5,15 @@
 #include <structmember.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <new>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -248,17 +253,64 @@ PyObject* Fits(EncodingCalls& self, const CallArguments& given) {
 
 // --- ids to text ---
 
+/// A bytes object that grows.
+class BytesMemory : public tokenize::TextMemory {
+ public:
+  std::span<char> Grow(std::size_t size_bytes) override {
+    if (bytes_) {
+      Resize(size_bytes);
+    } else {
+      bytes_ = py::reinterpret_steal<py::object>(
+          PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size_bytes)));
+      if (!bytes_) throw py::error_already_set();
+    }
+    return {PyBytes_AS_STRING(bytes_.ptr()), size_bytes};
+  }
+  /// The object with its first bytes.
+  py::object Take(std::size_t num_bytes) {
+    Resize(num_bytes);
+    return std::move(bytes_);
+  }
+
+ private:
+  void Resize(std::size_t num_bytes) {
+    PyObject* bytes = bytes_.release().ptr();
+    if (_PyBytes_Resize(&bytes, static_cast<Py_ssize_t>(num_bytes)) != 0) {
+      throw py::error_already_set();
+    }
+    bytes_ = py::reinterpret_steal<py::object>(bytes);
+  }
+
+  py::object bytes_;
+};
+
+/// Bytes on their way to a str; few of them on the stack.
+class ScratchMemory : public tokenize::TextMemory {
+ public:
+  ~ScratchMemory() override { std::free(many_); }
+  std::span<char> Grow(std::size_t size_bytes) override {
+    if (size_bytes <= few_.size()) return few_;
+    auto* const more = static_cast<char*>(std::realloc(many_, size_bytes));
+    if (more == nullptr) throw std::bad_alloc();
+    if (many_ == nullptr) std::copy(few_.begin(), few_.end(), more);
+    many_ = more;
+    return {many_, size_bytes};
+  }
+  const char* data() const noexcept { return many_ == nullptr ? few_.data() : many_; }
+
+ private:
+  std::array<char, 1024> few_;
+  char* many_ = nullptr;
+};
+
 PyObject* DecodeBytes(EncodingCalls& self, const CallArguments& given) {
   static constexpr Parameters<1> kParameters{"decode_bytes", {"tokens"}, 1, 1};
   const auto [tokens] = kParameters.Bind(given);
   const Decoder& decoder = DecoderOf(self);
-  const std::vector<TokenId> ids = IdsFrom(tokens);
-  const std::size_t num_bytes = decoder.SizeOf(ids, /*skip_special_tokens=*/false).num_bytes;
-  auto bytes = py::reinterpret_steal<py::object>(
-      PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(num_bytes)));
-  if (!bytes) throw py::error_already_set();
-  decoder.Write(ids, /*skip_special_tokens=*/false, PyBytes_AS_STRING(bytes.ptr()), num_bytes);
-  return bytes.release().ptr();
+  const GivenIds ids(tokens);
+  BytesMemory memory;
+  const Decoder::Text text = decoder.Write(ids.values(), /*skip_special_tokens=*/false, memory);
+  return memory.Take(text.num_bytes).release().ptr();
 }
 
 PyObject* Decode(EncodingCalls& self, const CallArguments& given) {
@@ -269,17 +321,14 @@ PyObject* Decode(EncodingCalls& self, const CallArguments& given) {
   const std::string policy(errors == nullptr ? "replace" : RequireUtf8(errors, "errors"));
   const int skip = skip_argument == nullptr ? 0 : PyObject_IsTrue(skip_argument);
   if (skip < 0) throw py::error_already_set();
-  const std::vector<TokenId> ids = IdsFrom(tokens);
-  const Decoder::Size size = decoder.SizeOf(ids, skip != 0);
-  if (size.is_ascii) {
-    auto text = py::reinterpret_steal<py::object>(
-        PyUnicode_New(static_cast<Py_ssize_t>(size.num_bytes), 127));
-    if (!text) throw py::error_already_set();
-    decoder.Write(ids, skip != 0, static_cast<char*>(PyUnicode_DATA(text.ptr())), size.num_bytes);
-    return text.release().ptr();
-  }
-  const std::string bytes = decoder.Decode(ids, skip != 0);
-  return PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), policy.c_str());
+  const GivenIds ids(tokens);
+  ScratchMemory memory;
+  const Decoder::Text text = decoder.Write(ids.values(), skip != 0, memory);
+  const auto num_bytes = static_cast<Py_ssize_t>(text.num_bytes);
+  if (!text.is_ascii) return PyUnicode_DecodeUTF8(memory.data(), num_bytes, policy.c_str());
+  PyObject* const made = PyUnicode_New(num_bytes, 127);
+  if (made != nullptr) std::memcpy(PyUnicode_DATA(made), memory.data(), text.num_bytes);
+  return made;
 }
 
 template <PyObject* (*kMethod)(EncodingCalls&, const CallArguments&)>

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <string_view>
 
@@ -105,6 +106,10 @@ bool IntArray<T>::ReadBuffer(py::handle object) {
   if (kind == (std::is_signed_v<T> ? 'i' : 'u') && size == sizeof(T) && stride == sizeof(T) &&
       reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) {
     values_ = {reinterpret_cast<const T*>(data), count};
+    if (std::cmp_less_equal(low_, std::numeric_limits<T>::min()) &&
+        std::cmp_greater_equal(high_, std::numeric_limits<T>::max())) {
+      return true;
+    }
     // A branch-free pass first; the search for the culprit only when there is one.
     const auto outside = [this](T value) {
       return std::cmp_less(value, low_) || std::cmp_greater(value, high_);

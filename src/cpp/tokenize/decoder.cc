@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "common/error.h"
 #include "common/str_cat.h"
@@ -46,91 +47,137 @@ std::string_view TextOfToken(const Encoding& encoding, std::span<const TokenId> 
   return bytes;
 }
 
+void Decoder::Slot::Set(std::string_view text) noexcept {
+  kind = IsAscii(text) ? 0 : kNotAscii;
+  if (text.size() <= kMaxShort) {
+    std::copy(text.begin(), text.end(), bytes.begin());
+    kind |= static_cast<std::uint8_t>(text.size());
+  } else {
+    static_assert(sizeof text <= kMaxShort + 1);
+    const char* const data = text.data();
+    const auto size = static_cast<std::uint32_t>(text.size());
+    std::memcpy(bytes.data(), &data, sizeof data);
+    std::memcpy(bytes.data() + sizeof data, &size, sizeof size);
+    kind |= kLong;
+  }
+}
+
+std::string_view Decoder::Slot::LongText() const noexcept {
+  const char* data;
+  std::uint32_t size;
+  std::memcpy(&data, bytes.data(), sizeof data);
+  std::memcpy(&size, bytes.data() + sizeof data, sizeof size);
+  return {data, size};
+}
+
 Decoder::Decoder(const Encoding& encoding) : encoding_(encoding) {
   const Vocabulary& vocabulary = encoding.vocabulary();
   for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
     if (vocabulary.Bytes(rank).empty()) continue;
     const TokenId id = vocabulary.IdOf(rank);
     const std::string_view text = encoding.TokenBytes(id);
-    if (text.size() > kSlotBytes || text.empty()) continue;
-    if (id >= short_.size()) {
-      const std::size_t size = std::max<std::size_t>(id + 1, vocabulary.num_ranks());
-      short_.resize(size);
-      slots_.resize(size);
-    }
-    short_[id] = static_cast<std::uint8_t>(text.size() | (IsAscii(text) ? 0 : kNotAscii));
-    std::copy(text.begin(), text.end(), slots_[id].begin());
+    if (text.empty()) continue;
+    if (id >= slots_.size()) slots_.resize(std::max<std::size_t>(id + 1, vocabulary.num_ranks()));
+    slots_[id].Set(text);
   }
   for (const SpecialToken& token : encoding.special_tokens_by_id()) {
-    if (token.id < short_.size()) short_[token.id] = 0;
+    if (token.id < slots_.size()) slots_[token.id] = {};
   }
 }
 
-std::string_view Decoder::SlowText(std::span<const TokenId> ids, std::size_t i, bool skip) const {
-  return TextOfToken(encoding_, ids, i, /*is_first=*/false, skip);
+/// The text of a token that is not short.
+std::string_view Decoder::Find(std::span<const TokenId> ids, std::size_t i, bool skip,
+                               bool& is_ascii) const {
+  const TokenId id = ids[i];
+  if (id < slots_.size() && (slots_[id].kind & Slot::kLong) != 0) {
+    is_ascii &= (slots_[id].kind & Slot::kNotAscii) == 0;
+    return slots_[id].LongText();
+  }
+  const std::string_view text = TextOfToken(encoding_, ids, i, /*is_first=*/false, skip);
+  is_ascii &= IsAscii(text);
+  return text;
 }
 
-/// Of an encoding that strips a leading space: the index of the token that loses one, or the end.
+/// The index of the first token that has a text, or the end.
 std::size_t Decoder::FirstWithText(std::span<const TokenId> ids, bool skip) const {
-  if (!encoding_.strips_leading_space()) return ids.size();
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::string_view text = SlowText(ids, i, skip);
-    if (!text.empty()) return text.front() == ' ' ? i : ids.size();
-  }
-  return ids.size();
+  std::size_t i = 0;
+  while (i < ids.size() && TextOfToken(encoding_, ids, i, /*is_first=*/false, skip).empty()) ++i;
+  return i;
 }
 
-Decoder::Size Decoder::SizeOf(std::span<const TokenId> ids, bool skip_special_tokens) const {
-  constexpr std::size_t kStep = 8;
+/// About how many bytes the text of these ids has, and a little more.
+std::size_t Decoder::Estimate(std::span<const TokenId> ids) const noexcept {
+  constexpr std::size_t kSample = 64;
+  const auto sample = ids.first(std::min(ids.size(), kSample));
+  std::size_t num_bytes = 0;
+  for (const TokenId id : sample) {
+    const unsigned kind = id < slots_.size() ? slots_[id].kind : Slot::kLong;
+    num_bytes += (kind & Slot::kLong) != 0 ? 2 * Slot::kMaxShort : kind & Slot::kLength;
+  }
+  if (ids.size() > kSample) num_bytes = num_bytes * (ids.size() / kSample + 1) / 8 * 9;
+  return num_bytes + sizeof(Slot);
+}
+
+Decoder::Text Decoder::Write(std::span<const TokenId> ids, bool skip_special_tokens,
+                             TextMemory& memory) const {
+  std::span<char> room = memory.Grow(Estimate(ids));
   std::size_t num_bytes = 0;
   std::uint8_t seen = 0;
-  const auto length_of = [&](std::size_t i) -> std::uint8_t {
-    return ids[i] < short_.size() ? short_[ids[i]] : 0;
+  bool is_ascii = true;
+  const auto reserve = [&](std::size_t size) {
+    if (room.size() - num_bytes < size + sizeof(Slot)) {
+      room = memory.Grow(room.size() + room.size() / 2 + size + sizeof(Slot));
+    }
   };
-  for (std::size_t begin = 0; begin < ids.size(); begin += kStep) {
-    const std::size_t end = std::min(begin + kStep, ids.size());
-    bool all_short = true;
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::uint8_t length = length_of(i);
-      all_short &= length != 0;
-      seen |= length;
-      num_bytes += length & ~kNotAscii;
-    }
-    if (all_short) [[likely]]
-      continue;
-    for (std::size_t i = begin; i < end; ++i) {
-      if (length_of(i) != 0) continue;
-      const std::string_view text = SlowText(ids, i, skip_special_tokens);
-      num_bytes += text.size();
-      if (!IsAscii(text)) seen |= kNotAscii;
+  const auto append = [&](std::string_view text) {
+    reserve(text.size());
+    std::copy(text.begin(), text.end(), room.data() + num_bytes);
+    num_bytes += text.size();
+  };
+  std::size_t i = 0;
+  if (encoding_.strips_leading_space()) {
+    i = FirstWithText(ids, skip_special_tokens);
+    if (i < ids.size()) {
+      std::string_view text = Find(ids, i++, skip_special_tokens, is_ascii);
+      if (text.starts_with(' ')) text.remove_prefix(1);
+      append(text);
     }
   }
-  if (FirstWithText(ids, skip_special_tokens) != ids.size()) num_bytes -= 1;
-  return {num_bytes, (seen & kNotAscii) == 0};
-}
-
-void Decoder::Write(std::span<const TokenId> ids, bool skip_special_tokens, char* to,
-                    std::size_t num_bytes) const {
-  const char* const end = to + num_bytes;
-  const std::size_t stripped = FirstWithText(ids, skip_special_tokens);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::uint8_t length = ids[i] < short_.size() ? short_[ids[i]] & ~kNotAscii : 0;
-    if (length != 0 && static_cast<std::size_t>(end - to) >= kSlotBytes && i != stripped)
-        [[likely]] {
-      std::memcpy(to, slots_[ids[i]].data(), kSlotBytes);
-      to += length;
-      continue;
+  while (i < ids.size()) {
+    // As many short ones as there is room for in any case.
+    char* to = room.data() + num_bytes;
+    const std::size_t num_safe = (room.size() - num_bytes) / sizeof(Slot);
+    const std::size_t end = std::min(ids.size(), i + num_safe);
+    for (; i < end; ++i) {
+      const TokenId id = ids[i];
+      if (id >= slots_.size()) [[unlikely]]
+        break;
+      const Slot& slot = slots_[id];
+      const std::uint8_t kind = slot.kind;
+      if ((kind & Slot::kLength) == 0) [[unlikely]]
+        break;
+      std::memcpy(to, &slot, sizeof slot);
+      to += kind & Slot::kLength;
+      seen |= kind;
     }
-    std::string_view text = SlowText(ids, i, skip_special_tokens);
-    if (i == stripped) text.remove_prefix(1);
-    to = std::copy(text.begin(), text.end(), to);
+    num_bytes = static_cast<std::size_t>(to - room.data());
+    if (i < end) append(Find(ids, i++, skip_special_tokens, is_ascii));
+    if (i < ids.size()) reserve(0);
   }
+  return {num_bytes, is_ascii && (seen & Slot::kNotAscii) == 0};
 }
 
 std::string Decoder::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
-  std::string text(SizeOf(ids, skip_special_tokens).num_bytes, '\0');
-  Write(ids, skip_special_tokens, text.data(), text.size());
-  return text;
+  struct StringMemory : TextMemory {
+    std::span<char> Grow(std::size_t size_bytes) override {
+      text.resize(size_bytes);
+      return text;
+    }
+    std::string text;
+  };
+  StringMemory memory;
+  memory.text.resize(Write(ids, skip_special_tokens, memory).num_bytes);
+  return std::move(memory.text);
 }
 
 std::vector<std::string_view> SortedTokenBytes(const Encoding& encoding) {

@@ -22,39 +22,58 @@ std::string_view TokenBytes(const Encoding& encoding, TokenId id);
 std::string_view TextOfToken(const Encoding& encoding, std::span<const TokenId> ids, std::size_t i,
                              bool is_first, bool skip_special_tokens);
 
+/// Memory that a text is written into, and that grows while the text does.
+class TextMemory {
+ public:
+  virtual ~TextMemory() = default;
+
+  /// Room for `size_bytes` bytes, more than before, or for more; what is written already comes
+  /// along.
+  virtual std::span<char> Grow(std::size_t size_bytes) = 0;
+};
+
 /// The fast way from many ids to bytes. Immutable after construction, which takes O(vocabulary)
-/// time and 17 bytes of memory for each id; the encoding must outlive it.
+/// time and 16 bytes of memory for each id; the encoding must outlive it.
 class Decoder {
  public:
   explicit Decoder(const Encoding& encoding);
 
-  /// What the text of some ids takes.
-  struct Size {
+  /// What was written.
+  struct Text {
     std::size_t num_bytes;
     bool is_ascii;
   };
 
-  /// Throws UnknownTokenError, naming the position. O(ids).
-  Size SizeOf(std::span<const TokenId> ids, bool skip_special_tokens) const;
-
-  /// Writes the `num_bytes` bytes that SizeOf found. O(ids + bytes).
-  void Write(std::span<const TokenId> ids, bool skip_special_tokens, char* to,
-             std::size_t num_bytes) const;
+  /// Writes the text of the ids, each of which is read once: whatever others make of them
+  /// meanwhile, nothing is written beyond the memory. Throws UnknownTokenError, naming the
+  /// position, and what the memory throws. O(ids + bytes).
+  Text Write(std::span<const TokenId> ids, bool skip_special_tokens, TextMemory& memory) const;
 
   /// What Write writes.
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens = false) const;
 
  private:
-  static constexpr std::size_t kSlotBytes = 16;
-  static constexpr std::uint8_t kNotAscii = 0x80;  // in short_, beside the length
+  /// An ordinary token: its text when that is short, else where it is.
+  struct alignas(16) Slot {
+    static constexpr std::size_t kMaxShort = 15;
+    static constexpr std::uint8_t kNotAscii = 0x80;
+    static constexpr std::uint8_t kLong = 0x40;
+    static constexpr std::uint8_t kLength = 0x1F;
 
-  std::string_view SlowText(std::span<const TokenId> ids, std::size_t i, bool skip) const;
+    void Set(std::string_view text) noexcept;
+    std::string_view LongText() const noexcept;
+
+    std::array<char, kMaxShort> bytes;
+    std::uint8_t kind;  // length and flags; 0: no such token, or a special one
+  };
+
+  std::string_view Find(std::span<const TokenId> ids, std::size_t i, bool skip,
+                        bool& is_ascii) const;
   std::size_t FirstWithText(std::span<const TokenId> ids, bool skip) const;
+  std::size_t Estimate(std::span<const TokenId> ids) const noexcept;
 
   const Encoding& encoding_;
-  // By id. An ordinary token of up to kSlotBytes bytes has its length in short_, all others 0.
-  std::vector<std::uint8_t> short_;
-  std::vector<std::array<char, kSlotBytes>> slots_;
+  std::vector<Slot> slots_;  // by id
 };
 
 /// Bytes of every ordinary token, sorted bytewise.

@@ -1,6 +1,7 @@
 #include "tokenize/decoder.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,40 @@ TEST_CASE("ids become bytes, ordinary and special ones") {
   CHECK(TokenBytes(Shipped("cl100k_base"), 100276) == "<|endofprompt|>");
 }
 
+/// No byte more than was asked for.
+struct TightMemory : TextMemory {
+  std::span<char> Grow(std::size_t size_bytes) override {
+    REQUIRE(size_bytes > text.size());
+    text.resize(size_bytes);
+    text.shrink_to_fit();
+    ++num_times;
+    return text;
+  }
+  std::string text;
+  int num_times = 0;
+};
+
+TEST_CASE("memory grows with the text, few times, whatever the first tokens promise") {
+  const Encoding& encoding = Shipped("cl100k_base");
+  const Decoder decoder(encoding);
+  const TokenId a = encoding.EncodeSingleToken("a");
+  const TokenId spaces = encoding.EncodeSingleToken(std::string(81, ' '));
+  const TokenId special = encoding.EncodeSingleToken("<|endofprompt|>");
+  for (const TokenId id : {a, spaces, special}) {
+    std::vector<TokenId> ids(100, a);
+    ids.resize(30'000, id);
+    ids.push_back(a);
+    std::string expected(100, 'a');
+    for (int i = 100; i < 30'000; ++i) expected += TokenBytes(encoding, id);
+    expected += 'a';
+    TightMemory memory;
+    const Decoder::Text text = decoder.Write(ids, false, memory);
+    CHECK(memory.text.substr(0, text.num_bytes) == expected);
+    CHECK(text.is_ascii);
+    CHECK(memory.num_times <= 13);
+  }
+}
+
 TEST_CASE("every token decodes to its bytes, alone, at the end and before others") {
   for (const char* const name : {"r50k_base", "cl100k_base", "o200k_harmony", "qwen3"}) {
     const Encoding& encoding = Shipped(name);
@@ -35,10 +70,10 @@ TEST_CASE("every token decodes to its bytes, alone, at the end and before others
       const std::string bytes(special ? special->spelling : encoding.vocabulary().Bytes(id));
       if (bytes.empty()) continue;
       const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
-      const Decoder::Size size = decoder.SizeOf({&id, 1}, false);
-      REQUIRE(size.num_bytes == bytes.size());
-      REQUIRE(size.is_ascii == std::all_of(bytes.begin(), bytes.end(), is_ascii));
-      REQUIRE(decoder.Decode({&id, 1}) == bytes);
+      TightMemory memory;
+      const Decoder::Text text = decoder.Write({&id, 1}, false, memory);
+      REQUIRE(memory.text.substr(0, text.num_bytes) == bytes);
+      REQUIRE(text.is_ascii == std::all_of(bytes.begin(), bytes.end(), is_ascii));
       ids.push_back(id);
       expected += bytes;
     }
