@@ -13,7 +13,7 @@
 namespace ctx::tokenize {
 namespace {
 
-/// Pre-tokens on their way to ids: the tables first, then the memos, the vocabulary, merging.
+/// Pre-tokens on their way to ids: the table first, then the memos, the vocabulary, merging.
 class PreTokenEncoder {
  public:
   PreTokenEncoder(const Vocabulary& vocabulary, const PreTokens& pre_tokens)
@@ -24,7 +24,7 @@ class PreTokenEncoder {
   /// kShortBytes bytes.
   template <typename Output>
   void Run(Output& output) {
-    const std::size_t num_missed = FindInTables();
+    const std::size_t num_missed = FindInTable();
     std::size_t done = 0;
     for (std::size_t begin = 0; begin < num_missed; begin += kGroup) {
       const std::size_t size = std::min(kGroup, num_missed - begin);
@@ -51,52 +51,88 @@ class PreTokenEncoder {
   struct Asked {
     const char* bytes;
     std::size_t length;
-    ShortMemo::Key short_key;  // set where it is short enough
-    LongMemo::Key long_key;    // set where it is needed
+    ShortMemo::Key key;  // of none where it is too long
     TokenId* ids;
-    std::size_t count;
+    std::size_t count;  // kMoreIds: the short memo sends on
+  };
+
+  /// One that the short memo does not have at hand: where else it may be.
+  struct Wanted {
+    Asked* asked;
+    bool may_be_token;
+    union {
+      ByteTable::Probe probe;      // when it may be a token
+      MiddleMemo::Key middle_key;  // when it is too much for the short memo
+      LongMemo::Key long_key;      // likewise
+    };
   };
 
   std::size_t BeginOf(std::size_t i) const noexcept {
     return pre_tokens_.ends[static_cast<std::ptrdiff_t>(i) - 1];
   }
 
-  /// The ids of those that are in the tables; the numbers of the others.
-  std::size_t FindInTables() noexcept {
-    const PreTokenTable& table = vocabulary_.pre_token_table();
-    const std::size_t num_short = NumReadable(PreTokenTable::kShortBytes);
-    std::size_t num_missed =
-        table.FindShort(pre_tokens_.text, pre_tokens_.ends, num_short, ids_.data(), missed_.data());
-    // Those at the very end, where that many bytes at a time would be too many, are missed.
-    for (std::size_t i = num_short; i < pre_tokens_.count; ++i) {
-      missed_[num_missed++] = static_cast<std::uint16_t>(i);
-    }
-    const std::size_t num_long = NumReadable(PreTokenTable::kMaxBytes);
-    std::size_t num_asked = num_missed;
-    while (num_asked > 0 && missed_[num_asked - 1] >= num_long) --num_asked;
-    std::size_t num_left =
-        table.FindLong(pre_tokens_.text, pre_tokens_.ends, num_asked, ids_.data(), missed_.data());
-    for (; num_asked < num_missed; ++num_asked) missed_[num_left++] = missed_[num_asked];
-    return num_left;
-  }
-
-  /// How many pre-tokens at the front begin so many readable bytes or more before the end.
-  std::size_t NumReadable(std::size_t num_bytes) const noexcept {
+  /// The ids of those that are in the table; the numbers of the others.
+  std::size_t FindInTable() noexcept {
     const auto readable = static_cast<std::size_t>(pre_tokens_.readable_end - pre_tokens_.text);
     std::size_t count = pre_tokens_.count;
-    while (count > 0 && BeginOf(count - 1) + num_bytes > readable) --count;
-    return count;
+    while (count > 0 && BeginOf(count - 1) + PreTokenTable::kShortBytes > readable) --count;
+    std::size_t num_missed = vocabulary_.pre_token_table().FindShort(
+        pre_tokens_.text, pre_tokens_.ends, count, ids_.data(), missed_.data());
+    // Those at the very end, where that many bytes at a time would be too many, are missed.
+    for (std::size_t i = count; i < pre_tokens_.count; ++i) {
+      missed_[num_missed++] = static_cast<std::uint16_t>(i);
+    }
+    return num_missed;
   }
 
   void EncodeGroup(std::size_t begin, std::size_t size) noexcept {
-    for (std::size_t m = 0; m < size; ++m) Ask(missed_[begin + m], asked_[m]);
-    TokenId* room = group_ids_.data();
-    std::size_t num_merges = 0;
+    const ShortMemo& memo = vocabulary_.short_memo();
     for (std::size_t m = 0; m < size; ++m) {
       Asked& asked = asked_[m];
+      const std::size_t i = missed_[begin + m];
+      const std::size_t from = BeginOf(i);
+      asked.length = pre_tokens_.ends[i] - from;
+      asked.bytes = pre_tokens_.text + from;
+      if (asked.length <= ShortMemo::kMaxBytes) {
+        asked.key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
+      } else {
+        asked.key.SetNone();
+      }
+      memo.Prefetch(asked.key);
+    }
+    std::size_t num_wanted = 0;
+    for (std::size_t m = 0; m < size; ++m) {
+      Asked& asked = asked_[m];
+      asked.ids = group_ids_.data() + ShortMemo::kMaxIds * m;
+      asked.count = memo.FindNear(asked.key, asked.ids);
+      wanted_[num_wanted].asked = &asked;
+      num_wanted += asked.count - 1 >= ShortMemo::kMaxIds;
+    }
+    if (num_wanted > 0) FindElsewhere(num_wanted);
+  }
+
+  void FindElsewhere(std::size_t num_wanted) noexcept {
+    for (std::size_t i = 0; i < num_wanted; ++i) {
+      vocabulary_.short_memo().PrefetchFar(wanted_[i].asked->key);
+    }
+    std::size_t num_left = 0;
+    for (std::size_t i = 0; i < num_wanted; ++i) {
+      Asked& asked = *wanted_[i].asked;
       if (asked.length > kShortBytes) continue;
+      if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
+        asked.count = vocabulary_.short_memo().FindFar(asked.key, asked.ids);
+        if (asked.count - 1 < ShortMemo::kMaxIds) continue;
+      }
+      Wanted& wanted = wanted_[num_left++];
+      wanted.asked = &asked;
+      LookAhead(wanted);
+    }
+    TokenId* room = group_ids_.data() + ShortMemo::kMaxIds * kGroup;
+    std::size_t num_merges = 0;
+    for (std::size_t i = 0; i < num_left; ++i) {
+      Asked& asked = *wanted_[i].asked;
       asked.ids = room;
-      asked.count = Find(asked);
+      asked.count = Find(wanted_[i]);
       room += asked.count;
       if (asked.count != 0) continue;
       merges_[num_merges] = {asked.bytes, asked.length, room, 0};
@@ -109,69 +145,90 @@ class PreTokenEncoder {
       Asked& asked = *merged_[i];
       asked.count = merges[i].count;
       ToIds(asked.ids, asked.count);
-      if (IsForLongMemo(asked)) {
-        asked.long_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
-        vocabulary_.long_memo().Prefetch(asked.long_key);
-      }
+      Remember(asked);
     }
-    for (std::size_t i = 0; i < num_merges; ++i) Remember(*merged_[i]);
   }
 
-  void Ask(std::size_t i, Asked& asked) noexcept {
-    const std::size_t begin = BeginOf(i);
-    asked.length = pre_tokens_.ends[i] - begin;
-    asked.bytes = pre_tokens_.text + begin;
-    if (asked.length <= ShortMemo::kMaxBytes) {
-      asked.short_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
-      vocabulary_.short_memo().Prefetch(asked.short_key);
+  /// Brings near where Find will look.
+  void LookAhead(Wanted& wanted) const noexcept {
+    const Asked& asked = *wanted.asked;
+    wanted.may_be_token = false;
+    if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
+      const ByteTable& table = vocabulary_.byte_table();
+      if (!MayBeToken(asked)) return;
+      wanted.probe = ByteTable::MakeProbe(asked.bytes, asked.length, pre_tokens_.readable_end);
+      wanted.may_be_token = table.MayHold(wanted.probe);
+      if (wanted.may_be_token) table.Prefetch(wanted.probe);
+    } else if (asked.length <= MiddleMemo::kMaxBytes) {
+      wanted.middle_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
+      vocabulary_.middle_memo().Prefetch(wanted.middle_key);
+    } else {
+      wanted.long_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
+      vocabulary_.long_memo().Prefetch(wanted.long_key);
     }
+  }
+
+  /// Whether one that is not in the table may be a token.
+  bool MayBeToken(const Asked& asked) const noexcept {
+    const bool was_looked_up = asked.length <= PreTokenTable::kShortBytes &&
+                               pre_tokens_.readable_end - asked.bytes >=
+                                   static_cast<std::ptrdiff_t>(PreTokenTable::kShortBytes);
+    return !was_looked_up || vocabulary_.pre_token_table().MayMissShort(asked.bytes, asked.length);
   }
 
   /// Writes the ids of a pre-token that is known and returns their number; 0 when it has to be
   /// merged.
-  std::size_t Find(Asked& asked) const noexcept {
-    const std::size_t length = asked.length;
-    bool may_be_remembered = length <= LongMemo::kMaxBytes;
-    if (length <= ShortMemo::kMaxBytes) {
-      const std::size_t count = vocabulary_.short_memo().Find(asked.short_key, asked.ids);
-      if (count != 0 && count != ShortMemoSlot::kMoreIds) return count;
-      may_be_remembered = count != 0;
+  std::size_t Find(Wanted& wanted) const noexcept {
+    Asked& asked = *wanted.asked;
+    Rank rank = kNoToken;
+    if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
+      if (!wanted.may_be_token) return 0;
+      rank = vocabulary_.byte_table().FindProbe(wanted.probe, asked.bytes);
+    } else {
+      std::size_t count = kMoreIds;
+      if (asked.length <= MiddleMemo::kMaxBytes) {
+        count = FindIn(vocabulary_.middle_memo(), wanted.middle_key, asked.ids);
+        if (count == kMoreIds) {
+          wanted.long_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
+        }
+      }
+      if (count == kMoreIds) {
+        count = FindIn(vocabulary_.long_memo(), wanted.long_key, asked.ids);
+      }
+      if (count != 0 || asked.count == kMoreIds) return count;
+      rank = vocabulary_.FindUnlikely(asked.bytes, asked.length, pre_tokens_.readable_end);
     }
-    if (may_be_remembered) {
-      asked.long_key.Set(asked.bytes, length, pre_tokens_.readable_end);
-      const std::size_t count = vocabulary_.long_memo().Find(asked.long_key, asked.ids);
-      if (count != 0) return count;
-    }
-    if (!MayBeToken(asked)) return 0;
-    asked.ids[0] = vocabulary_.Find(asked.bytes, length, pre_tokens_.readable_end);
-    if (asked.ids[0] == kNoToken) return 0;
+    if (rank == kNoToken) return 0;
+    asked.ids[0] = vocabulary_.IdOf(rank);
     asked.count = 1;
-    ToIds(asked.ids, 1);
     Remember(asked);
     return 1;
   }
 
-  /// Whether one that is not in the tables may be a token.
-  bool MayBeToken(const Asked& asked) const noexcept {
-    const PreTokenTable& table = vocabulary_.pre_token_table();
-    const auto readable = static_cast<std::size_t>(pre_tokens_.readable_end - asked.bytes);
-    if (asked.length > PreTokenTable::kMaxBytes || readable < PreTokenTable::kMaxBytes) return true;
-    return asked.length <= PreTokenTable::kShortBytes
-               ? table.MayMissShort(asked.bytes, asked.length)
-               : table.MayMissLong(asked.bytes, asked.length);
-  }
-
-  static bool IsForLongMemo(const Asked& asked) noexcept {
-    return (asked.length > ShortMemo::kMaxBytes || asked.count > ShortMemo::kMaxIds) &&
-           asked.length <= LongMemo::kMaxBytes && asked.count <= LongMemo::kMaxIds;
+  template <typename Memo>
+  static std::size_t FindIn(const Memo& memo, const typename Memo::Key& key,
+                            TokenId* ids) noexcept {
+    const std::size_t count = memo.FindNear(key, ids);
+    return count != 0 ? count : memo.FindFar(key, ids);
   }
 
   void Remember(const Asked& asked) const noexcept {
-    const bool is_long = IsForLongMemo(asked);
-    if (is_long) vocabulary_.long_memo().Store(asked.long_key, asked.ids, asked.count);
     if (asked.length <= ShortMemo::kMaxBytes) {
-      vocabulary_.short_memo().Store(asked.short_key, asked.ids,
-                                     is_long ? ShortMemoSlot::kMoreIds : asked.count);
+      const bool fits = asked.count <= ShortMemo::kMaxIds;
+      vocabulary_.short_memo().Store(asked.key, asked.ids, fits ? asked.count : kMoreIds);
+      if (fits) return;
+    }
+    if (asked.length <= MiddleMemo::kMaxBytes) {
+      MiddleMemo::Key key;
+      key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
+      const bool fits = asked.count <= MiddleMemo::kMaxIds;
+      vocabulary_.middle_memo().Store(key, asked.ids, fits ? asked.count : kMoreIds);
+      if (fits) return;
+    }
+    if (asked.count <= LongMemo::kMaxIds) {
+      LongMemo::Key key;
+      key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
+      vocabulary_.long_memo().Store(key, asked.ids, asked.count);
     }
   }
 
@@ -186,9 +243,11 @@ class PreTokenEncoder {
   std::array<std::uint16_t, kMaxPreTokens + 8> missed_;
   // Of a group of missed ones.
   std::array<Asked, kGroup> asked_;
-  std::array<TokenId, kGroup * kShortBytes + LongMemo::kMaxIds> group_ids_;  // what Find may write
+  std::array<Wanted, kGroup + 1> wanted_;
   std::array<MergeRequest, kGroup> merges_;
   std::array<Asked*, kGroup> merged_;
+  // From the short memo, then the others, then what Find may write beyond.
+  std::array<TokenId, kGroup*(ShortMemo::kMaxIds + kShortBytes) + LongMemo::kMaxIds> group_ids_;
 };
 
 /// Ids on their way to a vector, some on the stack.

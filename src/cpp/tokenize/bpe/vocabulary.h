@@ -70,10 +70,16 @@ class Vocabulary {
     return table_->byte_table.Find(bytes, length, readable_end);
   }
 
+  /// As Find, faster when there is no such token and slower when there is.
+  Rank FindUnlikely(const char* bytes, std::size_t length,
+                    const char* readable_end) const noexcept {
+    return table_->byte_table.FindUnlikely(bytes, length, readable_end);
+  }
+
   /// The rank of these bytes when merging can give them, else kNoToken: made for the pairs of
   /// merging, most of which are no token.
   Rank FindMerged(const char* bytes, std::size_t length, const char* readable_end) const noexcept {
-    const Rank rank = table_->byte_table.FindUnlikely(bytes, length, readable_end);
+    const Rank rank = FindUnlikely(bytes, length, readable_end);
     return rank < table_->num_merged ? rank : kNoToken;
   }
 
@@ -126,8 +132,9 @@ class Vocabulary {
   }
   /// By rank, of all that Find finds.
   const ByteTable& byte_table() const noexcept { return table_->byte_table; }
-  /// What merging made of pre-tokens, by id.
+  /// What became of pre-tokens, by id.
   ShortMemo& short_memo() const noexcept { return table_->short_memo; }
+  MiddleMemo& middle_memo() const noexcept { return table_->middle_memo; }
   LongMemo& long_memo() const noexcept { return table_->long_memo; }
 
  private:
@@ -144,6 +151,7 @@ class Vocabulary {
     Bridges bridges;
     bool has_bridges = false;
     mutable ShortMemo short_memo;
+    mutable MiddleMemo middle_memo;
     mutable LongMemo long_memo;
     std::vector<Rank> byte_pairs;    // [first * 256 + second]
     std::vector<Rank> single_bytes;  // [byte]
