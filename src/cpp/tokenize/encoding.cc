@@ -281,11 +281,7 @@ void Encoding::Finish() {
   by_id_ = special_tokens_.tokens();
   std::stable_sort(by_id_.begin(), by_id_.end(),
                    [](const auto& a, const auto& b) { return a.id < b.id; });
-  for (Rank rank = 0; rank < vocabulary_.num_ranks(); ++rank) {
-    if (!vocabulary_.Bytes(rank).empty()) {
-      max_token_id_ = std::max(max_token_id_, vocabulary_.IdOf(rank));
-    }
-  }
+  max_token_id_ = vocabulary_.max_id();
   for (const auto& token : by_id_) {
     if (token.id > INT32_MAX) {
       throw LoadError(StrCat("special token ", token.spelling, " has id ", token.id,

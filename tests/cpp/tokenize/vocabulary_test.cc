@@ -4,16 +4,21 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <numeric>
+#include <random>
 #include <utility>
 
 #include "common/error.h"
 #include "doctest/doctest.h"
 #include "support/alloc_failure.h"
+#include "tokenize/bpe/hash_key.h"
 #include "tokenize/shipped.h"
 #include "tokenize/tiny_vocabulary.h"
 
@@ -129,7 +134,11 @@ TEST_CASE("broken files are refused, with the reason") {
   CHECK(Complaint({good + "x"}) == "1 bytes follow the last row");
   CHECK(Complaint({Packed(rows, 0xFFFFFFFF)}) ==
         "row 0 has rank 4294967295, the limit is 16777215");
-  CHECK(Complaint({good, Packed({"zz"}, 255)}) == "rank 255 is given twice");
+  CHECK(Complaint({good, Packed({"zz"}, 255)}) == "begins with rank 255, but 256 is next");
+  CHECK(Complaint({good, Packed({"zz"}, 257)}) == "begins with rank 257, but 256 is next");
+  CHECK(Complaint({Packed(rows, 1)}) == "begins with rank 1, but 0 is next");
+  CHECK(Complaint({good.substr(0, 8) + U32(0xFFFFFF) + good.substr(12)}) ==
+        "truncated in row 256 of 16777215");
   CHECK(Complaint({good, Packed({"a"}, 256)}) == "token 'a' has two ranks, 97 and 256");
   rows[7] = "";
   CHECK(Complaint({Packed(rows)}) ==
@@ -205,6 +214,62 @@ TEST_CASE("look-up of pairs: the filter hides no token and invents none") {
     REQUIRE(vocabulary.FindMerged(joined.data(), joined.size(), joined.data() + joined.size()) ==
             vocabulary.Find(joined));
   }
+}
+
+/// 8-byte words whose hashes under this key begin with the same bits, nearly all of them: steps of
+/// a width that is small, and whose product with the multiplier is small too, but for a multiple of
+/// 2^64. (Euclid's algorithm finds one.)
+std::vector<std::uint64_t> CollidingWords(const HashKey& key, std::size_t count) {
+  using Wide = unsigned __int128;
+  Wide rest = Wide{1} << 64;
+  Wide next_rest = key.multiplier;
+  std::uint64_t step = 0;
+  std::uint64_t next_step = 1;
+  while (next_rest >> 32 != 0) {
+    const Wide quotient = rest / next_rest;
+    rest = std::exchange(next_rest, rest % next_rest);
+    step = std::exchange(next_step, step + static_cast<std::uint64_t>(quotient) * next_step);
+  }
+  std::vector<std::uint64_t> words;
+  for (std::size_t i = 0; i < count; ++i) {
+    words.push_back((0x123456789ABCDEF0 + i * next_step) ^ key.mask);
+  }
+  return words;
+}
+
+double SecondsToLoad(const std::vector<std::uint64_t>& words) {
+  Ranks ranks = WithSingleBytes({});
+  for (const std::uint64_t word : words) {
+    // As the table hashes it: a word and its length.
+    std::string token;
+    for (int i = 0; i < 8; ++i) token += static_cast<char>((word ^ 8) >> 8 * i);
+    ranks.emplace(token, static_cast<TokenId>(ranks.size()));
+  }
+  REQUIRE(ranks.size() == 256 + words.size());
+  const std::vector<std::pair<std::string_view, TokenId>> pairs(ranks.begin(), ranks.end());
+  const auto begin = std::chrono::steady_clock::now();
+  const Vocabulary vocabulary = Vocabulary::FromRanks(pairs);
+  for (const auto& [token, id] : ranks) REQUIRE(vocabulary.Find(token) == id);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+TEST_CASE("tokens made to collide load as fast as others: nobody knows the key") {
+  constexpr std::size_t kCount = 80'000;
+  const HashKey known = {0, 0x9E3779B97F4A7C15};
+  const std::vector<std::uint64_t> colliding = CollidingWords(known, kCount);
+  std::map<std::uint64_t, std::size_t> places;  // that they would have if this were the key
+  for (const std::uint64_t word : colliding) ++places[known.Mix(word) >> 46];
+  REQUIRE(places.size() < 64);
+  std::mt19937_64 random(1);
+  std::vector<std::uint64_t> other(kCount);
+  std::generate(other.begin(), other.end(), random);
+  double least = 1e9;
+  double least_of_other = 1e9;
+  for (int i = 0; i < 3; ++i) {
+    least = std::min(least, SecondsToLoad(colliding));
+    least_of_other = std::min(least_of_other, SecondsToLoad(other));
+  }
+  CHECK(least < 5 * least_of_other);
 }
 
 TEST_CASE("loading survives failing allocations") {

@@ -1,23 +1,26 @@
-// Open-addressing hash table from token bytes to id, made for the two questions of BPE: is this
-// pre-token a token, and is this pair of neighbours one? Most answers for tokens of up to 8 bytes
-// come from one 16-byte slot, without touching the token's own bytes.
+// Hash table from token bytes to id, made for the two questions of BPE: is this pre-token a token,
+// and is this pair of neighbours one? Most answers for tokens of up to 8 bytes come from one
+// 16-byte slot, without touching the token's own bytes.
 //
-//     slot   | first 8 bytes, zero-padded : u64 | id : u32 | length : u16 | hash tag : u16 |
+//     slot   | bytes, zero-padded (where they are, if more than 8) : u64 | id : u32 |
+//            | length : u16 | hash tag : u16 |
 //
-// Linear probing at a load of at most 1/2; length 0 marks an empty slot. Beside the slots, which
-// for a large vocabulary lie beyond the second-level cache, stands a filter that does not: one bit
-// for each hash of a key, eight times as many bits as slots. Most pairs that merging asks for are
-// no token, and end there. Immutable once filled: then safe to call from any thread.
+// Linear probing at a load of 2/3; length 0 marks an empty slot. Beside the slots, which for a
+// large vocabulary lie beyond the second-level cache, stands a filter that does not: one bit for
+// each hash of a key, 16 to 32 times as many bits as keys. Most pairs that merging asks for are no
+// token, and end there. The hash is keyed at random, so that no choice of tokens makes look-ups
+// slow. Immutable once filled: then safe to call from any thread.
 #pragma once
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <string_view>
+#include <span>
 
 #include "common/ids.h"
-#include "tokenize/bpe/zeroed_array.h"
+#include "tokenize/bpe/hash_key.h"
+#include "tokenize/bpe/large_pages.h"
 
 namespace ctx::tokenize {
 
@@ -27,37 +30,33 @@ class ByteTable {
  public:
   static constexpr std::size_t kMaxKeyBytes = 65535;
 
-  /// Room for `num_keys` keys.
-  explicit ByteTable(std::size_t num_keys = 0)
-      : slots_(std::bit_ceil(2 * num_keys + 8)),  // at least one word of filter
-        long_keys_(slots_.size()),
-        filter_(slots_.size() * kFilterBitsPerSlot / 64),
-        shift_(64 - std::countr_zero(slots_.size())) {}
+  ByteTable() = default;
 
-  /// Adds a key of 1 to kMaxKeyBytes bytes, which must stay where they are. False, and nothing
-  /// changed, when the key is there already. At most `num_keys` keys. Bytes up to `readable_end`
+  /// Room for `num_keys` keys; the table lives as long as the memory.
+  ByteTable(std::size_t num_keys, LargePages& memory)
+      : hash_key_(HashKey::Random()),
+        slots_(memory.Take<Slot>(num_keys + num_keys / 2 + 1)),  // one stays empty
+        filter_(memory.Take<std::uint64_t>(NumFilterBits(num_keys) / 64)),
+        filter_shift_(64 - std::countr_zero(NumFilterBits(num_keys))) {}
+
+  /// What memory that takes.
+  static std::size_t SizeBytes(std::size_t num_keys) noexcept {
+    return (num_keys + num_keys / 2 + 1) * sizeof(Slot) + NumFilterBits(num_keys) / 8;
+  }
+
+  /// What is added: 1 to kMaxKeyBytes bytes, which must stay where they are; kReadableBytes more
   /// may be read.
-  bool Insert(std::string_view key, TokenId id, const char* readable_end) noexcept {
-    const Probe probe = MakeProbe(key.data(), key.size(), readable_end);
-    std::size_t at = probe.hash >> shift_;
-    for (; slots_[at].length != 0; at = Next(at)) {
-      if (Matches(at, probe, key.data())) return false;
-    }
-    slots_[at] = {probe.head, id, static_cast<std::uint16_t>(key.size()), probe.tag()};
-    if (key.size() > 8) long_keys_[at] = key.data();
-    const std::size_t bit = FilterBit(probe);
-    filter_[bit / 64] |= std::uint64_t{1} << bit % 64;
-    return true;
-  }
+  struct Key {
+    const char* bytes;
+    std::uint32_t length;
+    TokenId id;
+  };
+  static constexpr std::size_t kReadableBytes = 8;
+  static constexpr std::size_t kMaxInserted = 128;
 
-  /// Brings near what Insert will touch.
-  void PrefetchInsert(std::string_view key, const char* readable_end) const noexcept {
-    const Probe probe = MakeProbe(key.data(), key.size(), readable_end);
-    const std::size_t at = probe.hash >> shift_;
-    __builtin_prefetch(&slots_[at], 1);
-    __builtin_prefetch(&filter_[FilterBit(probe) / 64], 1);
-    if (key.size() > 8) __builtin_prefetch(&long_keys_[at], 1);
-  }
+  /// Adds up to kMaxInserted keys, up to the first that is there already: returns how many.
+  /// (Fastest for keys of similar lengths.) At most `num_keys` in all.
+  std::size_t Insert(std::span<const Key> keys) noexcept;
 
   /// The id of the key [bytes, bytes + length), length >= 1, or kNoToken. Bytes up to
   /// `readable_end` may be read. O(length).
@@ -81,13 +80,11 @@ class ByteTable {
     std::uint16_t tag() const noexcept { return static_cast<std::uint16_t>(hash); }
   };
 
-  static Probe MakeProbe(const char* bytes, std::size_t length, const char* readable_end) noexcept {
-    constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15;  // 2^64 / golden ratio
+  Probe MakeProbe(const char* bytes, std::size_t length, const char* readable_end) const noexcept {
     const std::uint64_t head = LoadUpTo8(bytes, length, readable_end);
-    std::uint64_t hash = Mix(head ^ length, kMultiplier);
+    std::uint64_t hash = hash_key_.Mix(head ^ length);
     for (std::size_t i = 8; i < length; i += 8) {
-      const std::uint64_t word = LoadUpTo8(bytes + i, length - i, readable_end);
-      hash = Mix(hash ^ word, kMultiplier);
+      hash = hash_key_.Mix(hash ^ LoadUpTo8(bytes + i, length - i, readable_end));
     }
     return {head, hash, length};
   }
@@ -99,20 +96,20 @@ class ByteTable {
   }
 
   void Prefetch(const Probe& probe) const noexcept {
-    __builtin_prefetch(&slots_[probe.hash >> shift_]);
+    __builtin_prefetch(&slots_[FirstSlot(probe)]);
   }
 
   /// The id, or kNoToken; `bytes` are those of the probe.
   TokenId FindProbe(const Probe& probe, const char* bytes) const noexcept {
-    for (std::size_t at = probe.hash >> shift_; slots_[at].length != 0; at = Next(at)) {
-      if (Matches(at, probe, bytes)) return slots_[at].id;
+    for (std::size_t at = FirstSlot(probe); slots_[at].length != 0; at = Next(at)) {
+      if (Matches(slots_[at], probe, bytes)) return slots_[at].id;
     }
     return kNoToken;
   }
 
  private:
   struct Slot {
-    std::uint64_t head;
+    std::uint64_t head;  // the address of the key, if it has more than 8 bytes
     TokenId id;
     std::uint16_t length;
     std::uint16_t tag;
@@ -137,33 +134,30 @@ class ByteTable {
     return word;
   }
 
-  /// Folds the 128-bit product: every input bit reaches the high bits, which choose the slot.
-  static std::uint64_t Mix(std::uint64_t a, std::uint64_t b) noexcept {
-    const auto product = static_cast<unsigned __int128>(a) * b;
-    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  /// The top bits of the hash, scaled to the number of slots.
+  std::size_t FirstSlot(const Probe& probe) const noexcept {
+    return (probe.hash >> 32) * slots_.size() >> 32;
   }
+  std::size_t Next(std::size_t at) const noexcept { return at + 1 == slots_.size() ? 0 : at + 1; }
 
   /// The top bits of the hash, as many as there are bits in the filter.
-  std::size_t FilterBit(const Probe& probe) const noexcept {
-    return probe.hash >> (shift_ - std::countr_zero(kFilterBitsPerSlot));
+  std::size_t FilterBit(const Probe& probe) const noexcept { return probe.hash >> filter_shift_; }
+  static std::size_t NumFilterBits(std::size_t num_keys) noexcept {
+    return std::bit_ceil(16 * num_keys + 64);  // at least one word
   }
 
-  bool Matches(std::size_t at, const Probe& probe, const char* bytes) const noexcept {
-    const Slot& slot = slots_[at];
-    if (slot.head != probe.head || slot.length != probe.length) return false;
-    if (probe.length <= 8) return true;
-    return slot.tag == probe.tag() &&
-           std::memcmp(long_keys_[at] + 8, bytes + 8, probe.length - 8) == 0;
+  static bool Matches(const Slot& slot, const Probe& probe, const char* bytes) noexcept {
+    // In one, which is hardly ever true of another key.
+    if (((slot.length ^ probe.length) | (slot.tag ^ probe.tag())) != 0) return false;
+    if (probe.length <= sizeof slot.head) return slot.head == probe.head;
+    const auto* const key = reinterpret_cast<const char*>(static_cast<std::uintptr_t>(slot.head));
+    return std::memcmp(key, bytes, probe.length) == 0;
   }
 
-  std::size_t Next(std::size_t at) const noexcept { return (at + 1) & (slots_.size() - 1); }
-
-  static constexpr std::size_t kFilterBitsPerSlot = 8;
-
-  ZeroedArray<Slot> slots_;
-  ZeroedArray<const char*> long_keys_;  // where the whole key is, for keys of more than 8 bytes
-  ZeroedArray<std::uint64_t> filter_;
-  int shift_;
+  HashKey hash_key_ = {};
+  std::span<Slot> slots_;
+  std::span<std::uint64_t> filter_;
+  int filter_shift_ = 63;
 };
 
 }  // namespace ctx::tokenize

@@ -25,13 +25,13 @@
 #include <numeric>
 #include <optional>
 #include <queue>
-#include <random>
 #include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "tokenize/bpe/byte_table.h"
+#include "tokenize/bpe/hash_key.h"
 #include "tokenize/bpe/merge.h"
 #include "tokenize/token_index.h"
 #include "tokenize/unicode/utf8.h"
@@ -66,23 +66,14 @@ class PairTable {
     return std::uint64_t{left} << 32 | right;
   }
   std::size_t IndexOf(std::uint64_t key) const noexcept {
-    // Keyed, so that no file can be written to make the look-ups slow.
-    const auto product = static_cast<unsigned __int128>(key ^ keys_[0]) * keys_[1];
-    std::size_t at =
-        (static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64)) >> shift_;
+    std::size_t at = hash_key_.Mix(key) >> shift_;
     while (slots_[at].place != kNoToken && slots_[at].key != key) at = (at + 1) % slots_.size();
     return at;
   }
 
-  static std::array<std::uint64_t, 2> RandomKeys() {
-    std::random_device random;
-    const auto word = [&] { return std::uint64_t{random()} << 32 | random(); };
-    return {word(), word() | 1};
-  }
-
   std::vector<Slot> slots_;
   int shift_;
-  std::array<std::uint64_t, 2> keys_ = RandomKeys();
+  HashKey hash_key_ = HashKey::Random();
 };
 
 struct PairMerge {

@@ -115,7 +115,7 @@ class Lane {
     const ByteTable& table = vocabulary.byte_table();
     Pending& pending = pending_[num_pending_];
     pending.at = begin;
-    pending.probe = ByteTable::MakeProbe(request_->bytes + begin, end - begin, readable_end);
+    pending.probe = table.MakeProbe(request_->bytes + begin, end - begin, readable_end);
     table.Prefetch(pending.probe);
     num_pending_ += table.MayHold(pending.probe);
   }

@@ -13,51 +13,75 @@ namespace {
 /// cache.
 constexpr std::size_t kPass = 64;
 
+/// Whether a byte is one that no UTF-8 has: 0xF8 or more.
+bool HasForbiddenByte(std::uint64_t word) noexcept {
+  constexpr std::uint64_t kEach = 0x0101010101010101;
+  const std::uint64_t rest = ~word & 0xF8 * kEach;  // a zero byte where the five bits are set
+  return ((rest - kEach) & ~rest & 0x80 * kEach) != 0;
+}
+
 }  // namespace
 
-PreTokenTable::PreTokenTable(std::size_t num_short, std::size_t num_long)
-    : short_(std::bit_ceil(num_short / kTokensOfPlace + 2)),
-      long_(std::bit_ceil(num_long / 2 + 2)),
+PreTokenTable::PreTokenTable(std::size_t num_short, std::size_t num_long, LargePages& memory)
+    : short_(memory.Take<ShortPlace>(NumShortPlaces(num_short))),
+      long_(memory.Take<LongPlace>(NumLongPlaces(num_long))),
       short_is_full_(short_.size()),
       long_is_full_(long_.size()),
       short_shift_(64 - std::countr_zero(short_.size())),
       long_shift_(64 - std::countr_zero(long_.size())),
       find_short_(FindShortFor(BestIsa())) {
-  for (std::size_t i = 0; i < short_.size(); ++i) short_[i].keys.fill(kEmptyKey);
+  for (ShortPlace& place : short_) place.keys.fill(kEmptyKey);
 }
 
-void PreTokenTable::Insert(std::string_view token, TokenId id) noexcept {
-  const auto length = static_cast<std::uint32_t>(token.size());
-  if (length <= kShortBytes) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, token.data(), length);
-    for (const char c : token) {
-      if (static_cast<unsigned char>(c) >= 0xF8) return;  // no text has it
+std::size_t PreTokenTable::SizeBytes(std::size_t num_short, std::size_t num_long) noexcept {
+  return NumShortPlaces(num_short) * sizeof(ShortPlace) +
+         NumLongPlaces(num_long) * sizeof(LongPlace);
+}
+
+void PreTokenTable::InsertShort(std::span<const ByteTable::Key> tokens) noexcept {
+  std::array<std::uint64_t, ByteTable::kMaxInserted> keys;
+  std::array<ShortPlace*, ByteTable::kMaxInserted> places;
+  ShortPlace* const first = short_.data();
+  const int shift = short_shift_;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, tokens[i].bytes, sizeof word);
+    keys[i] = ShortKey(word, tokens[i].length);
+    places[i] = first + (keys[i] * kMultiplier >> shift);
+    __builtin_prefetch(places[i], 1);
+  }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (HasForbiddenByte(keys[i] & kKeptBytes[tokens[i].length])) continue;  // no text has it
+    ShortPlace& place = *places[i];
+    if (place.count == kTokensOfPlace) [[unlikely]] {
+      short_is_full_[static_cast<std::size_t>(&place - first)] = true;
+      continue;
     }
-    const std::uint64_t key = ShortKey(word, length);
-    const std::size_t index = ShortIndex(key);
-    ShortPlace& place = short_[index];
-    for (std::size_t i = 0; i < kTokensOfPlace; ++i) {
-      if (place.keys[i] != kEmptyKey) continue;
-      place.keys[i] = key;
-      place.ids[i] = id;
-      return;
+    place.keys[place.count] = keys[i];
+    place.ids[place.count] = tokens[i].id;
+    ++place.count;
+  }
+}
+
+void PreTokenTable::InsertLong(std::span<const ByteTable::Key> tokens) noexcept {
+  std::array<LongKey, ByteTable::kMaxInserted> keys;
+  std::array<LongPlace*, ByteTable::kMaxInserted> places;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    std::memcpy(&keys[i], tokens[i].bytes, sizeof(LongKey));
+    keys[i].tail &= kKeptBytes[tokens[i].length - kShortBytes];
+    places[i] = &long_[LongIndex(keys[i])];
+    __builtin_prefetch(places[i], 1);
+  }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    LongPlace& place = *places[i];
+    if (place.count == place.keys.size()) {
+      long_is_full_[static_cast<std::size_t>(&place - long_.data())] = true;
+      continue;
     }
-    short_is_full_[index] = true;
-  } else {
-    LongKey key = {};
-    std::memcpy(&key.head, token.data(), 8);
-    std::memcpy(&key.tail, token.data() + 8, length - 8);
-    const std::size_t index = LongIndex(key);
-    LongPlace& place = long_[index];
-    for (std::size_t i = 0; i < place.keys.size(); ++i) {
-      if (place.lengths[i] != 0) continue;
-      place.keys[i] = key;
-      place.ids[i] = id;
-      place.lengths[i] = length;
-      return;
-    }
-    long_is_full_[index] = true;
+    place.keys[place.count] = keys[i];
+    place.ids[place.count] = tokens[i].id;
+    place.lengths[place.count] = tokens[i].length;
+    ++place.count;
   }
 }
 

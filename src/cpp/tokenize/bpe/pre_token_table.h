@@ -3,10 +3,10 @@
 // Two hash tables, of the tokens with up to 8 bytes and of those with 9 to 16. A place is a cache
 // line, so that a look-up waits for memory once:
 //
-//     short   5 keys : u64 | 5 ids : u32 | -            key: the bytes, and for fewer than 8 of
-//     them
-//                                                       0xF8 + length as the eighth
-//     long    2 keys : 2 u64 | 2 ids : u32, 2 lengths : u32 | -
+//     short   5 keys : u64 | 5 ids : u32 | count : u32
+//     long    2 keys : 2 u64 | 2 ids : u32 | 2 lengths : u32 | count : u32
+//
+// A short key is the bytes, and for fewer than 8 of them 0xF8 + length as the eighth.
 //
 // 0xF8 and above are in no UTF-8, so that the keys of different texts differ. Tokens enter in the
 // order of their ranks, which is about that of their frequency, so that of those that want one
@@ -22,13 +22,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <string_view>
+#include <span>
 #include <vector>
 
 #include "common/ids.h"
 #include "common/isa.h"
 #include "tokenize/bpe/byte_table.h"
-#include "tokenize/bpe/zeroed_array.h"
+#include "tokenize/bpe/large_pages.h"
 
 namespace ctx::tokenize {
 
@@ -39,11 +39,16 @@ class PreTokenTable {
 
   PreTokenTable() = default;
 
-  /// For so many tokens of the two kinds.
-  PreTokenTable(std::size_t num_short, std::size_t num_long);
+  /// For so many tokens of the two kinds; the table lives as long as the memory.
+  PreTokenTable(std::size_t num_short, std::size_t num_long, LargePages& memory);
 
-  /// Adds a token of 1 to kMaxBytes bytes unless tokens of lower rank have its place.
-  void Insert(std::string_view token, TokenId id) noexcept;
+  /// What memory that takes.
+  static std::size_t SizeBytes(std::size_t num_short, std::size_t num_long) noexcept;
+
+  /// Adds up to ByteTable::kMaxInserted tokens of up to kShortBytes bytes (InsertShort) or of more
+  /// up to kMaxBytes (InsertLong), but for those whose place tokens of lower rank have.
+  void InsertShort(std::span<const ByteTable::Key> tokens) noexcept;
+  void InsertLong(std::span<const ByteTable::Key> tokens) noexcept;
 
   /// Looks up `count` pre-tokens, valid UTF-8, that follow each other from `text` on: ends[i] is
   /// where pre-token i ends, counted from `text`, and ends[-1] is 0. Writes ids[i] for those found;
@@ -85,12 +90,14 @@ class PreTokenTable {
   };
   struct alignas(64) ShortPlace {
     std::array<std::uint64_t, kTokensOfPlace> keys;
-    std::array<TokenId, 6> ids;
+    std::array<TokenId, kTokensOfPlace> ids;
+    std::uint32_t count;
   };
   struct alignas(64) LongPlace {
     std::array<LongKey, 2> keys;
     std::array<TokenId, 2> ids;
     std::array<std::uint32_t, 2> lengths;
+    std::uint32_t count;
   };
   static_assert(sizeof(ShortPlace) == 64 && sizeof(LongPlace) == 64);
 
@@ -115,6 +122,12 @@ class PreTokenTable {
       0xFEull << 56, 0xFFull << 56, 0,
       kTooLongKey};
 
+  static std::size_t NumShortPlaces(std::size_t num_short) noexcept {
+    return std::bit_ceil(num_short / kTokensOfPlace + 2);
+  }
+  static std::size_t NumLongPlaces(std::size_t num_long) noexcept {
+    return std::bit_ceil(num_long / 2 + 2);
+  }
   static std::uint64_t ShortKey(std::uint64_t word, std::size_t length) noexcept {
     const std::size_t i = std::min<std::size_t>(length, 9);
     return (word & kKeptBytes[i]) | kAddedBytes[i];
@@ -139,8 +152,8 @@ class PreTokenTable {
                                      std::uint16_t* missed) noexcept;
   static FindShortFunction FindShortFor(Isa isa) noexcept;
 
-  ZeroedArray<ShortPlace> short_;
-  ZeroedArray<LongPlace> long_;
+  std::span<ShortPlace> short_;
+  std::span<LongPlace> long_;
   std::vector<bool> short_is_full_;  // by place: a token found it taken
   std::vector<bool> long_is_full_;
   int short_shift_ = 63;

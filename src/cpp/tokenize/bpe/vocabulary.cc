@@ -1,14 +1,9 @@
 #include "tokenize/bpe/vocabulary.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
+#include <numeric>
 
 #include "common/error.h"
 #include "common/str_cat.h"
@@ -16,94 +11,6 @@
 
 namespace ctx::tokenize {
 namespace {
-
-constexpr std::string_view kMagic = "CTXVOC01";
-constexpr std::size_t kHeaderBytes = 16;
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(const std::string& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
-
-/// A whole file, read-only, for as long as the object lives.
-class MappedFile {
- public:
-  explicit MappedFile(const std::string& path) {
-    const FileDescriptor file(path);
-    struct stat status;
-    if (file.get() < 0 || ::fstat(file.get(), &status) != 0) {
-      throw LoadError(StrCat(path, ": ", std::strerror(errno)));
-    }
-    if (!S_ISREG(status.st_mode)) throw LoadError(StrCat(path, ": not a regular file"));
-    if (status.st_size == 0) return;  // mmap refuses an empty range; the reader reports it
-    const auto size = static_cast<std::size_t>(status.st_size);
-    void* const data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-    if (data == MAP_FAILED) throw LoadError(StrCat(path, ": ", std::strerror(errno)));
-    bytes_ = {static_cast<const char*>(data), size};
-  }
-  ~MappedFile() {
-    if (!bytes_.empty()) ::munmap(const_cast<char*>(bytes_.data()), bytes_.size());
-  }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  std::string_view bytes() const noexcept { return bytes_; }
-
- private:
-  std::string_view bytes_;
-};
-
-std::uint32_t ReadU32(std::string_view bytes, std::size_t at) noexcept {
-  std::uint32_t value = 0;
-  for (int i = 3; i >= 0; --i) value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
-  return value;
-}
-
-/// One row of a packed table, and where it is for error messages.
-struct Row {
-  std::string_view token;
-  TokenId id;
-};
-
-/// Calls visit(Row) for each token of a packed table; throws LoadError when the frame is broken.
-template <typename Visit>
-void ForEachRow(const std::string& path, std::string_view bytes, Visit visit) {
-  if (bytes.size() < kHeaderBytes) {
-    throw LoadError(StrCat(path, ": ", bytes.size(), " bytes, shorter than the 16-byte header"));
-  }
-  if (bytes.substr(0, kMagic.size()) != kMagic) {
-    throw LoadError(StrCat(path, ": does not begin with ", kMagic));
-  }
-  const std::uint32_t num_rows = ReadU32(bytes, 8);
-  const std::uint32_t first_id = ReadU32(bytes, 12);
-  std::size_t at = kHeaderBytes;
-  for (std::uint32_t row = 0; row < num_rows; ++row) {
-    const std::size_t length = at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0;
-    if (at >= bytes.size() || length > bytes.size() - at - 1) {
-      throw LoadError(StrCat(path, ": truncated in row ", row, " of ", num_rows));
-    }
-    // 64 bits: a first id near 2^32 must not wrap around into the valid ids.
-    const std::uint64_t id = std::uint64_t{first_id} + row;
-    if (id >= Vocabulary::kMaxTokens) {
-      throw LoadError(StrCat(path, ": row ", row, " has rank ", id, ", the limit is ",
-                             Vocabulary::kMaxTokens - 1));
-    }
-    if (length != 0) visit(Row{bytes.substr(at + 1, length), static_cast<TokenId>(id)});
-    at += 1 + length;
-  }
-  if (at != bytes.size()) {
-    throw LoadError(StrCat(path, ": ", bytes.size() - at, " bytes follow the last row"));
-  }
-}
 
 /// Token bytes in a message: printable ASCII as it is, the rest as \xNN.
 std::string Quote(std::string_view token) {
@@ -120,140 +27,177 @@ std::string Quote(std::string_view token) {
   return quoted + (token.size() > 64 ? "...'" : "'");
 }
 
+/// Whether a token has a byte that begins a character of three bytes. Eight bytes at a time, which
+/// may be read behind it.
+bool IsWide(const char* bytes, std::size_t length) noexcept {
+  constexpr std::uint64_t kEach = 0x0101010101010101;
+  std::uint64_t found = 0;
+  for (std::size_t i = 0; i < length; i += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes + i, sizeof word);
+    // A zero byte for each such byte, which the subtraction tells; above the first it may err.
+    const std::uint64_t rest = (word & 0xF0 * kEach) ^ 0xE0 * kEach;
+    const std::size_t num_behind = length - i < 8 ? 8 - (length - i) : 0;
+    found |= ((rest - kEach) & ~rest & 0x80 * kEach) << 8 * num_behind;
+  }
+  return found != 0;
+}
+
 }  // namespace
 
-/// Collects tokens whose bytes stay where they are, then checks them as a whole.
-class Vocabulary::Builder {
+/// Makes what finds the tokens of a table by their bytes.
+class Vocabulary::Filler {
  public:
-  Builder(std::size_t max_tokens, std::size_t num_ranks) : table_(std::make_shared<Table>()) {
-    table_->byte_table = ByteTable(max_tokens);
-    table_->bytes_of = ZeroedArray<std::string_view>(num_ranks);
-    table_->num_merged = num_ranks;
-    table_->num_findable = num_ranks;
+  /// `where` begins the messages of errors.
+  Filler(Table& table, std::string where) : table_(table), where_(std::move(where)) {}
+
+  /// Throws LoadError for a token given twice or a byte without a token.
+  void Run() {
+    MakeTables();
+    for (std::size_t begin = 0; begin < table_.num_findable; begin += kBlock) InsertBlock(begin);
+    if (is_bytes_) FinishBytes();
+    table_.memory.Trim();
   }
 
-  Table& table() noexcept { return *table_; }
-  void Keep(std::shared_ptr<const void> backing) { table_->backing.push_back(std::move(backing)); }
-
-  /// Makes an Add that comes soon faster.
-  void Prefetch(std::string_view token, const char* readable_end) const noexcept {
-    table_->byte_table.PrefetchInsert(token, readable_end);
-  }
-
-  /// A merged or whole token. `where` begins the error message; bytes up to `readable_end` may be
-  /// read.
-  void Add(const std::string& where, std::string_view token, Rank rank, const char* readable_end) {
-    AddUnused(where, token, rank);
-    if (!table_->byte_table.Insert(token, rank, readable_end)) {
-      throw LoadError(
-          StrCat(where, "token ", Quote(token), " has two ranks, ",
-                 table_->byte_table.Find(token.data(), token.size(), token.data() + token.size()),
-                 " and ", rank));
-    }
-    table_->max_token_bytes = std::max(table_->max_token_bytes, token.size());
-  }
-
-  void AddUnused(const std::string& where, std::string_view token, Rank rank) {
-    if (!table_->bytes_of[rank].empty()) {
-      throw LoadError(StrCat(where, "rank ", rank, " is given twice"));
-    }
-    table_->bytes_of[rank] = token;
-    table_->num_tokens += 1;
-  }
-
-  std::shared_ptr<Table> FinishBytes(const std::string& where) && {
-    table_->single_bytes.resize(256);
-    table_->byte_pairs.assign(256 * 256, kNoToken);
-    for (std::size_t i = 0; i < 256; ++i) {
-      const char byte = static_cast<char>(i);
-      const Rank rank = table_->byte_table.Find(&byte, 1, &byte + 1);
-      if (rank == kNoToken) {
-        throw LoadError(StrCat(where, "no token for the single byte ", i,
-                               "; a byte-level vocabulary needs all 256"));
-      }
-      table_->single_bytes[i] = rank;
-    }
-    for (Rank rank = 0; rank < table_->num_merged; ++rank) {
-      const std::string_view token = table_->bytes_of[rank];
-      if (token.size() != 2) continue;
-      const auto first = static_cast<unsigned char>(token[0]);
-      const auto second = static_cast<unsigned char>(token[1]);
-      table_->byte_pairs[std::size_t{first} * 256 + second] = rank;
-    }
-    table_->pre_token_table = MakePreTokenTable();
-    table_->bridges = MakeBridges();
-    return std::move(table_);
-  }
-
-  std::shared_ptr<const Table> FinishCharacters(Rank first_byte_rank) && {
-    table_->single_bytes.resize(256);
-    for (Rank i = 0; i < 256; ++i) table_->single_bytes[i] = first_byte_rank + i;
-    return std::move(table_);
-  }
+  /// Of the findable tokens, those that have a part of a character of three bytes. Symbols::kBytes
+  /// alone.
+  const std::vector<Rank>& wide() const noexcept { return wide_; }
 
  private:
-  PreTokenTable MakePreTokenTable() const {
-    std::array<std::size_t, 2> counts = {};  // short and long ones
-    const auto findable = std::span(table_->bytes_of).first(table_->num_findable);
-    for (const std::string_view token : findable) {
-      if (!token.empty() && token.size() <= PreTokenTable::kMaxBytes) {
-        ++counts[token.size() > PreTokenTable::kShortBytes];
+  /// So few tokens that what they touch stays in the first-level cache.
+  static constexpr std::size_t kBlock = 128;
+  /// By length, as the table of pre-tokens tells them apart.
+  enum Kind : std::size_t { kShort, kLong, kVeryLong, kNumKinds };
+
+  void MakeTables() {
+    const TokenList& tokens = table_.tokens;
+    for (Rank rank = 0; rank < tokens.size(); ++rank) {
+      table_.num_tokens += tokens.SizeOf(rank) != 0;
+    }
+    // Two loops without a branch are faster than one with.
+    std::size_t max_size = 0;
+    std::array<std::size_t, kNumKinds> num_above = {};
+    for (Rank rank = 0; rank < table_.num_findable; ++rank) {
+      const std::size_t size = tokens.SizeOf(rank);
+      max_size = std::max(max_size, size);
+      num_above[kShort] += size > 0;
+      num_above[kLong] += size > PreTokenTable::kShortBytes;
+      num_above[kVeryLong] += size > PreTokenTable::kMaxBytes;
+    }
+    table_.max_token_bytes = max_size;
+    if (table_.id_of.empty()) {
+      std::size_t num_ids = tokens.size();
+      while (num_ids > 1 && tokens.SizeOf(num_ids - 1) == 0) --num_ids;
+      table_.max_id = num_ids == 0 ? 0 : static_cast<TokenId>(num_ids - 1);
+    } else {
+      table_.max_id = *std::max_element(table_.id_of.begin(), table_.id_of.end());
+    }
+    table_.byte_table = ByteTable(num_above[kShort], table_.memory);
+    if (!is_bytes_) return;
+    table_.pre_token_table = PreTokenTable(num_above[kShort] - num_above[kLong],
+                                           num_above[kLong] - num_above[kVeryLong], table_.memory);
+    table_.byte_pairs = table_.memory.Take<Rank>(kBytePairs);
+    std::fill(table_.byte_pairs.begin(), table_.byte_pairs.end(), kNoToken);
+    table_.single_bytes.fill(kNoToken);
+  }
+
+  /// Tokens of one kind after the other, for what the CPU guesses of one holds for the next.
+  void InsertBlock(std::size_t begin) {
+    std::array<std::array<ByteTable::Key, kBlock>, kNumKinds> keys;
+    std::array<std::size_t, kNumKinds> counts = {};
+    const std::size_t end = std::min(begin + kBlock, table_.num_findable);
+    for (std::size_t rank = begin; rank < end; ++rank) {
+      const std::string_view token = table_.tokens[rank];
+      const std::size_t kind = std::size_t{token.size() > PreTokenTable::kShortBytes} +
+                               (token.size() > PreTokenTable::kMaxBytes);
+      keys[kind][counts[kind]] = {token.data(), static_cast<std::uint32_t>(token.size()),
+                                  static_cast<Rank>(rank)};
+      counts[kind] += !token.empty();
+    }
+    for (std::size_t kind = 0; kind < kNumKinds; ++kind) {
+      const std::span of_kind = std::span(keys[kind]).first(counts[kind]);
+      Insert(of_kind);
+      if (!is_bytes_) continue;
+      NoteWide(of_kind);
+      if (kind == kShort) NoteBytes(of_kind);
+      if (!table_.id_of.empty()) {
+        for (ByteTable::Key& key : of_kind) key.id = table_.id_of[key.id];
+      }
+      if (kind == kShort) table_.pre_token_table.InsertShort(of_kind);
+      if (kind == kLong) table_.pre_token_table.InsertLong(of_kind);
+    }
+  }
+
+  void Insert(std::span<const ByteTable::Key> keys) {
+    const std::size_t num_inserted = table_.byte_table.Insert(keys);
+    if (num_inserted == keys.size()) return;
+    const std::string_view token = table_.tokens[keys[num_inserted].id];
+    throw LoadError(StrCat(where_, "token ", Quote(token), " has two ranks, ",
+                           table_.byte_table.Find(token.data(), token.size(), token.data()),
+                           " and ", keys[num_inserted].id));
+  }
+
+  void NoteWide(std::span<const ByteTable::Key> keys) {
+    std::array<Rank, kBlock> wide;
+    std::size_t count = 0;
+    for (const ByteTable::Key& key : keys) {
+      wide[count] = key.id;
+      count += IsWide(key.bytes, key.length);
+    }
+    wide_.insert(wide_.end(), wide.begin(), wide.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+
+  void NoteBytes(std::span<const ByteTable::Key> keys) noexcept {
+    for (const auto& [bytes, length, rank] : keys) {
+      if (length > 2) continue;
+      const auto first = static_cast<unsigned char>(bytes[0]);
+      const auto second = static_cast<unsigned char>(bytes[1]);
+      if (length == 1) {
+        table_.single_bytes[first] = rank;
+      } else if (rank < table_.num_merged) {
+        table_.byte_pairs[std::size_t{first} * 256 + second] = rank;
       }
     }
-    PreTokenTable table(counts[0], counts[1]);
-    for (Rank rank = 0; rank < findable.size(); ++rank) {
-      const std::string_view token = findable[rank];
-      if (token.empty() || token.size() > PreTokenTable::kMaxBytes) continue;
-      table.Insert(token, table_->id_of.empty() ? rank : table_->id_of[rank]);
+  }
+
+  void FinishBytes() {
+    for (std::size_t byte = 0; byte < table_.single_bytes.size(); ++byte) {
+      if (table_.single_bytes[byte] != kNoToken) continue;
+      throw LoadError(StrCat(where_, "no token for the single byte ", byte,
+                             "; a byte-level vocabulary needs all 256"));
     }
-    return table;
-  }
-
-  Bridges MakeBridges() const {
     std::size_t num_pairs = 0;
-    const auto findable = std::span(table_->bytes_of).first(table_->num_findable);
-    for (const std::string_view token : findable) num_pairs += Bridges::NumPairs(token);
-    Bridges bridges(num_pairs);
-    for (const std::string_view token : findable) bridges.Insert(token);
-    return bridges;
+    for (const Rank rank : wide_) num_pairs += Bridges::NumPairs(table_.tokens[rank]);
+    table_.bridges = Bridges(num_pairs);
+    for (const Rank rank : wide_) table_.bridges.Insert(table_.tokens[rank]);
   }
 
-  std::shared_ptr<Table> table_;
+  Table& table_;
+  const std::string where_;
+  const bool is_bytes_ = table_.symbols == Symbols::kBytes;
+  std::vector<Rank> wide_;
 };
 
+/// Without tokens yet; its memory has room for those and their tables.
+std::shared_ptr<Vocabulary::Table> Vocabulary::MakeTable(std::size_t num_ranks,
+                                                         std::size_t num_bytes) {
+  auto table = std::make_shared<Table>();
+  table->memory =
+      LargePages(TokenList::SizeBytes(num_ranks, num_bytes) + ByteTable::SizeBytes(num_ranks) +
+                 PreTokenTable::SizeBytes(num_ranks, num_ranks) + kBytePairs * sizeof(Rank));
+  return table;
+}
+
 Vocabulary Vocabulary::FromPackedFiles(std::span<const std::string> paths) {
-  std::vector<std::shared_ptr<const MappedFile>> files;
-  std::size_t num_tokens = 0;
-  std::size_t num_ranks = 0;
-  for (const std::string& path : paths) {
-    files.push_back(std::make_shared<const MappedFile>(path));
-    ForEachRow(path, files.back()->bytes(), [&](const Row& row) {
-      num_tokens += 1;
-      num_ranks = std::max<std::size_t>(num_ranks, row.id + 1);
-    });
-  }
-  Builder builder(num_tokens, num_ranks);
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    builder.Keep(files[i]);
-    // Rows wait a little, until what they touch has come near.
-    const std::string where = paths[i] + ": ";
-    const char* const end = files[i]->bytes().data() + files[i]->bytes().size();
-    std::array<Row, 8> waiting;
-    std::size_t num_seen = 0;
-    std::size_t num_added = 0;
-    const auto add_next = [&] {
-      const Row& row = waiting[num_added++ % waiting.size()];
-      builder.Add(where, row.token, row.id, end);
-    };
-    ForEachRow(paths[i], files[i]->bytes(), [&](const Row& row) {
-      builder.Prefetch(row.token, end);
-      if (num_seen - num_added == waiting.size()) add_next();
-      waiting[num_seen++ % waiting.size()] = row;
-    });
-    while (num_added < num_seen) add_next();
-  }
-  auto table = std::move(builder).FinishBytes(paths.empty() ? "" : paths.back() + ": ");
-  table->has_bridges = true;  // what MergesToEachWideToken says of the shipped tables
+  const PackedFiles files(paths);
+  auto table = MakeTable(files.num_ranks(), files.num_bytes());
+  table->tokens = files.Read(table->memory);
+  table->num_merged = table->tokens.size();
+  table->num_findable = table->tokens.size();
+  std::string where;
+  for (const std::string& path : paths) where += (where.empty() ? "" : ", ") + path;
+  Filler(*table, where + ": ").Run();
+  table->has_bridges = true;  // what MergesToEach says of the wide tokens of the shipped tables
   return Vocabulary(std::move(table));
 }
 
@@ -317,77 +261,59 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
   }
 
   const std::size_t num_ranks = rising ? num_ids : num_tokens + model.byte_ids.size();
-  const auto copy = std::make_shared<std::string>();
-  copy->reserve(size_bytes + model.byte_ids.size());
-  Builder builder(num_tokens, num_ranks);
-  builder.Keep(copy);
-  Table& table = builder.table();
-  table.symbols = model.symbols;
+  const auto table = MakeTable(num_ranks, size_bytes + model.byte_ids.size());
+  table->tokens = TokenList(num_ranks, size_bytes + model.byte_ids.size(), table->memory);
+  table->symbols = model.symbols;
   if (!rising) {
-    table.id_of.reserve(num_ranks);
-    table.rank_of.assign(num_ids, kNoToken);
+    table->id_of.reserve(num_ranks);
+    table->rank_of.assign(num_ids, kNoToken);
   }
-  Rank next_rank = 0;
-  const auto place = [&](std::string_view bytes, TokenId id) {
-    const std::size_t at = copy->size();
-    copy->append(bytes);
+  const auto append = [&](std::string_view bytes, TokenId id) {
+    TokenList& tokens = table->tokens;
     if (rising) {
-      next_rank = id;
+      while (tokens.size() < id) tokens.Append({});
     } else {
-      if (table.rank_of[id] != kNoToken)
+      if (table->rank_of[id] != kNoToken) {
         throw LoadError(StrCat("token id ", id, " is given twice"));
-      table.rank_of[id] = next_rank;
-      table.id_of.push_back(id);
+      }
+      table->rank_of[id] = static_cast<Rank>(tokens.size());
+      table->id_of.push_back(id);
     }
-    return std::string_view(*copy).substr(at);
+    tokens.Append(bytes);
   };
-  for (const TokenDefinition& token : model.tokens) {
-    const std::string_view bytes = place(token.bytes, token.id);
-    builder.Add("", bytes, next_rank++, bytes.data() + bytes.size());
-  }
-  table.num_merged = next_rank;
-  table.priority_of = model.ranks;
-  for (const TokenDefinition& token : model.whole_tokens) {
-    const std::string_view bytes = place(token.bytes, token.id);
-    builder.Add("", bytes, next_rank++, bytes.data() + bytes.size());
-  }
-  table.num_findable = next_rank;
+  for (const TokenDefinition& token : model.tokens) append(token.bytes, token.id);
+  table->num_merged = table->tokens.size();
+  table->priority_of = model.ranks;
+  for (const TokenDefinition& token : model.whole_tokens) append(token.bytes, token.id);
+  table->num_findable = table->tokens.size();
   for (const auto* const tokens : {&model.unused_tokens, &model.user_defined}) {
-    for (const TokenDefinition& token : *tokens) {
-      const std::string_view bytes = place(token.bytes, token.id);
-      builder.AddUnused("", bytes, next_rank++);
-    }
+    for (const TokenDefinition& token : *tokens) append(token.bytes, token.id);
   }
-  if (!has_fallback) {
-    auto finished = std::move(builder).FinishBytes("");
-    const Vocabulary vocabulary(finished);
-    finished->has_bridges = vocabulary.MergesToEachWideToken();
-    return vocabulary;
-  }
-  const Rank first_byte_rank = next_rank;
-  for (std::size_t byte = 0; byte < 256; ++byte) {
+  const auto first_byte_rank = static_cast<Rank>(table->tokens.size());
+  for (std::size_t byte = 0; byte < model.byte_ids.size(); ++byte) {
     const char value = static_cast<char>(byte);
-    const std::string_view bytes = place({&value, 1}, model.byte_ids[byte]);
-    builder.AddUnused("", bytes, next_rank++);
+    append({&value, 1}, model.byte_ids[byte]);
   }
-  return Vocabulary(std::move(builder).FinishCharacters(first_byte_rank));
+  Filler filler(*table, "");
+  filler.Run();
+  const Vocabulary vocabulary(table);
+  if (has_fallback) {
+    std::iota(table->single_bytes.begin(), table->single_bytes.end(), first_byte_rank);
+  } else {
+    table->has_bridges = vocabulary.MergesToEach(filler.wide());
+  }
+  return vocabulary;
 }
 
-/// Whether the bytes of each token with a character of three bytes merge to that token. (Some
-/// published vocabularies have tokens that are only ever found as whole pre-tokens.)
-bool Vocabulary::MergesToEachWideToken() const {
+/// Whether the bytes of each of these tokens merge to that token. (Some published vocabularies have
+/// tokens that are only ever found as whole pre-tokens.)
+bool Vocabulary::MergesToEach(std::span<const Rank> ranks) const {
   std::vector<Rank> merged;
-  for (Rank rank = 0; rank < table_->num_findable; ++rank) {
-    const std::string_view token = Bytes(rank);
-    const bool is_wide = std::any_of(token.begin(), token.end(), [](char c) {
-      return (static_cast<unsigned char>(c) & 0xF0) == 0xE0;
-    });
-    if (!is_wide) continue;
+  return std::all_of(ranks.begin(), ranks.end(), [&](Rank rank) {
     merged.clear();
-    Merge(*this, token, merged);
-    if (merged.size() != 1 || merged[0] != rank) return false;
-  }
-  return true;
+    Merge(*this, Bytes(rank), merged);
+    return merged.size() == 1 && merged[0] == rank;
+  });
 }
 
 }  // namespace ctx::tokenize

@@ -11,6 +11,7 @@
 // Immutable after construction (copies share the table); safe to call from any thread.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,31 +24,24 @@
 #include "common/ids.h"
 #include "tokenize/bpe/bridges.h"
 #include "tokenize/bpe/byte_table.h"
+#include "tokenize/bpe/large_pages.h"
 #include "tokenize/bpe/merge_memo.h"
 #include "tokenize/bpe/pre_token_table.h"
-#include "tokenize/bpe/zeroed_array.h"
+#include "tokenize/bpe/token_list.h"
 #include "tokenize/definition.h"
 
 namespace ctx::tokenize {
-
-using Rank = std::uint32_t;
 
 class Vocabulary {
  public:
   using Symbols = ModelDefinition::Symbols;
 
   /// Ids and ranks must be below this: tables are indexed by them.
-  static constexpr TokenId kMaxTokens = TokenId{1} << 24;
+  static constexpr TokenId kMaxTokens = TokenList::kMaxTokens;
 
-  /// Memory-maps packed tables; a rank is an id; rows of a later file follow or override nothing:
-  /// an id may be given once. Format of a file, all integers little-endian:
-  ///
-  ///     "CTXVOC01"  u32 num_rows  u32 first_rank  { u8 length, bytes }...   length 0: no such
-  ///     token
-  ///
-  /// Throws LoadError, with file and row, for a file that is unreadable, has another magic, is
-  /// truncated or has bytes left over, gives a token or an id twice, or if one of the 256
-  /// single-byte tokens is missing.
+  /// Reads packed tables (bpe/token_list.h); a rank is an id. Throws LoadError for a file that is
+  /// no such table, when a token is given twice, or if one of the 256 single-byte tokens is
+  /// missing.
   static Vocabulary FromPackedFiles(std::span<const std::string> paths);
 
   /// Copies (bytes, id) pairs; a rank is an id. Throws LoadError as above, and for an empty token,
@@ -99,9 +93,7 @@ class Vocabulary {
   Rank ByteToken(unsigned char byte) const noexcept { return table_->single_bytes[byte]; }
 
   /// The token's bytes; empty when there is no such token.
-  std::string_view Bytes(Rank rank) const noexcept {
-    return rank < table_->bytes_of.size() ? table_->bytes_of[rank] : std::string_view();
-  }
+  std::string_view Bytes(Rank rank) const noexcept { return table_->tokens[rank]; }
 
   /// Whether every rank is its own id.
   bool ranks_are_ids() const noexcept { return table_->id_of.empty(); }
@@ -115,12 +107,14 @@ class Vocabulary {
   }
 
   /// One more than the largest rank.
-  std::size_t num_ranks() const noexcept { return table_->bytes_of.size(); }
+  std::size_t num_ranks() const noexcept { return table_->tokens.size(); }
   /// Ranks of merged tokens are below this.
   std::size_t num_merged() const noexcept { return table_->num_merged; }
   /// Of the merged and whole tokens, those that can be found in text.
   std::size_t num_findable() const noexcept { return table_->num_findable; }
   std::size_t num_tokens() const noexcept { return table_->num_tokens; }
+  /// 0 when there are no tokens.
+  TokenId max_id() const noexcept { return table_->max_id; }
   std::size_t max_token_bytes() const noexcept { return table_->max_token_bytes; }
 
   /// The frequent ones of the tokens that Find finds, by id. Symbols::kBytes alone.
@@ -138,14 +132,16 @@ class Vocabulary {
   LongMemo& long_memo() const noexcept { return table_->long_memo; }
 
  private:
-  class Builder;
+  static constexpr std::size_t kBytePairs = 256 * 256;
+
+  class Filler;
   struct Table {
-    std::vector<std::shared_ptr<const void>> backing;  // mapped files or the copied bytes
+    LargePages memory;  // first, so that it outlives what is in it
+    TokenList tokens;   // by rank
     Symbols symbols = Symbols::kBytes;
-    ZeroedArray<std::string_view> bytes_of;  // by rank; empty where there is no token
-    std::vector<TokenId> id_of;              // by rank; empty when every rank is its id
-    std::vector<Rank> rank_of;               // by id; likewise
-    std::vector<Rank> priority_of;           // by rank, of merged tokens; empty when all differ
+    std::vector<TokenId> id_of;     // by rank; empty when every rank is its id
+    std::vector<Rank> rank_of;      // by id; likewise
+    std::vector<Rank> priority_of;  // by rank, of merged tokens; empty when all differ
     ByteTable byte_table;
     PreTokenTable pre_token_table;
     Bridges bridges;
@@ -153,17 +149,19 @@ class Vocabulary {
     mutable ShortMemo short_memo;
     mutable MiddleMemo middle_memo;
     mutable LongMemo long_memo;
-    std::vector<Rank> byte_pairs;    // [first * 256 + second]
-    std::vector<Rank> single_bytes;  // [byte]
+    std::span<Rank> byte_pairs;            // [first * 256 + second]
+    std::array<Rank, 256> single_bytes{};  // [byte]
     std::size_t num_merged = 0;
     std::size_t num_findable = 0;
     std::size_t num_tokens = 0;
     std::size_t max_token_bytes = 0;
+    TokenId max_id = 0;
   };
 
   explicit Vocabulary(std::shared_ptr<const Table> table) : table_(std::move(table)) {}
 
-  bool MergesToEachWideToken() const;
+  static std::shared_ptr<Table> MakeTable(std::size_t num_ranks, std::size_t num_bytes);
+  bool MergesToEach(std::span<const Rank> ranks) const;
 
   std::shared_ptr<const Table> table_;
 };
