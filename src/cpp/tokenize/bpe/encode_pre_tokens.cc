@@ -156,7 +156,7 @@ class PreTokenEncoder {
     if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
       const ByteTable& table = vocabulary_.byte_table();
       if (!MayBeToken(asked)) return;
-      wanted.probe = ByteTable::MakeProbe(asked.bytes, asked.length, pre_tokens_.readable_end);
+      wanted.probe = table.MakeProbe(asked.bytes, asked.length, pre_tokens_.readable_end);
       wanted.may_be_token = table.MayHold(wanted.probe);
       if (wanted.may_be_token) table.Prefetch(wanted.probe);
     } else if (asked.length <= MiddleMemo::kMaxBytes) {
