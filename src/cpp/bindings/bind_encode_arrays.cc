@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,28 +39,32 @@ class TextBatch {
       throw py::type_error("a batch must be a sequence of str, not a str");
     }
     items_ = py::tuple(texts);
+    ready_.reserve(items_.size());
     for (const py::handle item : items_) {
       RequireStr(item, "each text of a batch");
-      size_bytes_ += SizeOf(item);
+      ready_.push_back(Utf8Text::Ready(item));
+      size_bytes_ += size_bytes(ready_.size() - 1);
     }
   }
-  std::size_t size() const noexcept { return items_.size(); }
+  std::size_t size() const noexcept { return ready_.size(); }
   std::size_t size_bytes() const noexcept { return size_bytes_; }
-  std::size_t size_bytes(std::size_t i) const noexcept { return SizeOf(Item(i)); }
+  /// About what the text has in UTF-8: else what it takes in Python.
+  std::size_t size_bytes(std::size_t i) const noexcept {
+    if (ready_[i]) return ready_[i]->size();
+    PyObject* const text = Item(i).ptr();
+    return static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)) *
+           static_cast<std::size_t>(PyUnicode_KIND(text));
+  }
   /// Needs no GIL: what a str holds never changes.
-  Utf8Text operator[](std::size_t i) const { return Utf8Text(Item(i)); }
+  Utf8Text operator[](std::size_t i) const { return Utf8Text(Item(i), ready_[i]); }
 
  private:
-  /// What it takes in Python, which is about what it has in UTF-8.
-  static std::size_t SizeOf(py::handle text) noexcept {
-    return static_cast<std::size_t>(PyUnicode_GET_LENGTH(text.ptr())) *
-           static_cast<std::size_t>(PyUnicode_KIND(text.ptr()));
-  }
   py::handle Item(std::size_t i) const noexcept {
     return PyTuple_GET_ITEM(items_.ptr(), static_cast<Py_ssize_t>(i));
   }
 
   py::tuple items_;
+  std::vector<std::optional<std::string_view>> ready_;
   std::size_t size_bytes_ = 0;
 };
 

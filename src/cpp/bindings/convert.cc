@@ -47,14 +47,16 @@ bool IsLowSurrogate(char32_t unit) noexcept { return unit >> 10 == 0xDC00 >> 10;
 /// Writes the UTF-8 of the units (code points but for surrogates), returns how many bytes it has.
 template <typename Unit>
 std::size_t WriteUtf8(std::span<const Unit> units, char* const to) noexcept {
-  constexpr std::size_t kRun = 8;
+  constexpr std::size_t kRun = 32;
   char* at = to;
   for (std::size_t i = 0; i < units.size();) {
-    Unit all = 0;
     if (units.size() - i >= kRun) {
-      for (std::size_t j = 0; j < kRun; ++j) all = static_cast<Unit>(all | units[i + j]);
+      const Unit* const run = units.data() + i;
+      Unit all = 0;
+      for (std::size_t j = 0; j < kRun; ++j) all = static_cast<Unit>(all | run[j]);
       if (all < 0x80) {
-        for (std::size_t j = 0; j < kRun; ++j) *at++ = static_cast<char>(units[i + j]);
+        for (std::size_t j = 0; j < kRun; ++j) at[j] = static_cast<char>(run[j]);
+        at += kRun;
         i += kRun;
         continue;
       }

@@ -21,20 +21,37 @@ namespace ctx::bindings {
 namespace py = pybind11;
 
 /// The UTF-8 of a str, which must outlive it. Pairs of surrogates become the character that they
-/// spell and lone surrogates U+FFFD, as tiktoken has it. ASCII is used where it lies; of other text
-/// a copy is made and given up again, for what CPython makes stays with the str as long as it
-/// lives. The GIL is not needed.
+/// spell and lone surrogates U+FFFD, as tiktoken has it. ASCII, and UTF-8 that the str has already,
+/// are used where they lie; of other text a copy is made and given up again, for what CPython makes
+/// stays with the str as long as it lives.
 class Utf8Text {
  public:
-  explicit Utf8Text(py::handle text) {
+  explicit Utf8Text(py::handle text) : Utf8Text(text, Ready(text)) {}
+  std::string_view view() const noexcept { return view_; }
+
+  /// What needs no copy.
+  static std::optional<std::string_view> Ready(py::handle text) noexcept {
     if (PyUnicode_IS_COMPACT_ASCII(text.ptr())) [[likely]] {
-      view_ = {static_cast<const char*>(PyUnicode_DATA(text.ptr())),
-               static_cast<std::size_t>(PyUnicode_GET_LENGTH(text.ptr()))};
+      return std::string_view(static_cast<const char*>(PyUnicode_DATA(text.ptr())),
+                              static_cast<std::size_t>(PyUnicode_GET_LENGTH(text.ptr())));
+    }
+#ifndef Py_GIL_DISABLED  // else another thread may be about to make it
+    const auto* const compact = reinterpret_cast<const PyCompactUnicodeObject*>(text.ptr());
+    if (compact->utf8 != nullptr) {
+      return std::string_view(compact->utf8, static_cast<std::size_t>(compact->utf8_length));
+    }
+#endif
+    return std::nullopt;
+  }
+
+  /// Of a str that is `ready`, if it was when the GIL was last held; needs none.
+  Utf8Text(py::handle text, std::optional<std::string_view> ready) {
+    if (ready) [[likely]] {
+      view_ = *ready;
     } else {
       Transcode(text.ptr());
     }
   }
-  std::string_view view() const noexcept { return view_; }
 
  private:
   void Transcode(PyObject* text);

@@ -62,6 +62,7 @@ SpecialTokens::SpecialTokens(std::vector<SpecialToken> tokens) : tokens_(std::mo
 std::optional<SpecialTokens::Match> SpecialTokens::Find(std::string_view text,
                                                         std::size_t from) const {
   const TextRange range = {std::min(from, text.size()), text.size()};
+  if (!trie_.MayOccur(text, range.begin)) return std::nullopt;
   return SpecialTokenMatches(*this, text, {&range, 1}, range.begin).Next();
 }
 
