@@ -26,10 +26,20 @@ namespace ctx::bindings {
 namespace {
 
 using tokenize::Encoding;
+using tokenize::IdMemory;
 using tokenize::SpecialTokens;
 
 /// Starting a thread costs about as much as this much text.
 constexpr std::size_t kBytesForAThread = std::size_t{1} << 15;
+
+/// Short texts are worth being encoded together.
+constexpr std::size_t kTextsAtATime = 64;
+
+/// Neighbouring texts: text numbers begin to end - 1.
+struct Chunk {
+  std::size_t begin;
+  std::size_t end;
+};
 
 /// The strings of a sequence, alive.
 class TextBatch {
@@ -55,6 +65,11 @@ class TextBatch {
     return static_cast<std::size_t>(PyUnicode_GET_LENGTH(text)) *
            static_cast<std::size_t>(PyUnicode_KIND(text));
   }
+  std::size_t size_bytes(Chunk chunk) const noexcept {
+    std::size_t size = 0;
+    for (std::size_t i = chunk.begin; i < chunk.end; ++i) size += size_bytes(i);
+    return size;
+  }
   /// Needs no GIL: what a str holds never changes.
   Utf8Text operator[](std::size_t i) const { return Utf8Text(Item(i), ready_[i]); }
 
@@ -76,18 +91,14 @@ std::size_t NumThreads(std::int64_t asked, std::size_t size_bytes) {
   return std::min(num_processors, 1 + size_bytes / kBytesForAThread);
 }
 
-/// Neighbouring texts: text numbers begin to end - 1.
-struct Chunk {
-  std::size_t begin;
-  std::size_t end;
-};
-
-/// Cuts the batch into chunks that are each worth being handed to a thread.
-std::vector<Chunk> Chunks(const TextBatch& batch) {
+/// Cuts the batch into chunks that are each worth being handed to a thread; one chunk for one
+/// thread.
+std::vector<Chunk> Chunks(const TextBatch& batch, std::size_t num_threads) {
   std::vector<Chunk> chunks;
+  const std::size_t size_bytes = num_threads == 1 ? SIZE_MAX : kBytesForAThread;
   for (std::size_t begin = 0; begin < batch.size();) {
     std::size_t end = begin;
-    for (std::size_t size = 0; end < batch.size() && size < kBytesForAThread; ++end) {
+    for (std::size_t size = 0; end < batch.size() && size < size_bytes; ++end) {
       size += batch.size_bytes(end) + 1;
     }
     chunks.push_back({begin, end});
@@ -96,54 +107,61 @@ std::vector<Chunk> Chunks(const TextBatch& batch) {
   return chunks;
 }
 
-/// Calls work(chunk number, text number, UTF-8) for all texts, those of a chunk in order on one
-/// thread, without the GIL. Throws SpecialTokenError for the first text that holds a disallowed
-/// spelling.
+/// Calls work(chunk number, number of the first text, UTF-8 of it and of those that follow) for all
+/// texts, those of a chunk in order on one thread, without the GIL. Throws SpecialTokenError for
+/// the first text that holds a disallowed spelling.
 template <typename Work>
 void ForTexts(const TextBatch& batch, std::span<const Chunk> chunks,
-              const SpecialTokens& disallowed, std::int64_t num_threads, Work work) {
-  const std::size_t num_checked_threads = NumThreads(num_threads, batch.size_bytes());
+              const SpecialTokens& disallowed, std::size_t num_threads, Work work) {
   std::atomic<std::size_t> first_refused = batch.size();
   {
     const ReleaseGil release;
-    ParallelFor(chunks.size(), num_checked_threads, [&](std::size_t chunk) {
-      for (std::size_t i = chunks[chunk].begin; i < chunks[chunk].end; ++i) {
-        if (first_refused.load(std::memory_order_relaxed) < i) return;
-        const Utf8Text text = batch[i];
-        if (!disallowed.empty() && disallowed.Find(text.view())) {
-          std::size_t first = first_refused;
-          while (i < first && !first_refused.compare_exchange_weak(first, i)) continue;
-          return;
+    ParallelFor(chunks.size(), num_threads, [&](std::size_t chunk) {
+      std::vector<Utf8Text> texts;
+      std::vector<std::string_view> views;
+      for (std::size_t begin = chunks[chunk].begin; begin < chunks[chunk].end;) {
+        if (first_refused.load(std::memory_order_relaxed) < begin) return;
+        texts.clear();
+        views.clear();
+        const std::size_t end = std::min(begin + kTextsAtATime, chunks[chunk].end);
+        for (std::size_t i = begin; i < end; ++i) {
+          texts.push_back(batch[i]);
+          views.push_back(texts.back().view());
+          if (disallowed.Find(views.back())) {
+            std::size_t first = first_refused;
+            while (i < first && !first_refused.compare_exchange_weak(first, i)) continue;
+            return;
+          }
         }
-        work(chunk, i, text.view());
+        work(chunk, begin, std::span<const std::string_view>(views));
+        begin = end;
       }
     });
   }
   if (first_refused < batch.size()) RefuseSpecialTokens(disallowed, batch[first_refused].view());
 }
 
-/// The ids of all texts, chunk by chunk, and where those of each text begin in its chunk.
+/// The ids of all texts, chunk by chunk.
 struct BatchIds {
   std::vector<Chunk> chunks;
-  std::vector<std::vector<TokenId>> ids;
+  std::unique_ptr<IdMemory[]> ids;
 };
 
-/// `begins` has room for one number for each text.
+/// ends[i] becomes where the ids of text i end in its chunk.
 BatchIds EncodeTexts(const Encoding& encoding, const TextBatch& batch, const SpecialTokens& allowed,
                      const SpecialTokens& disallowed, std::int64_t num_threads,
-                     std::int64_t* begins) {
-  constexpr std::size_t kBytesOfAnId = 4;  // of English text
-  BatchIds result{Chunks(batch), {}};
-  result.ids.resize(result.chunks.size());
-  ForTexts(batch, result.chunks, disallowed, num_threads,
-           [&](std::size_t chunk, std::size_t i, std::string_view text) {
-             std::vector<TokenId>& ids = result.ids[chunk];
-             if (ids.empty()) ids.reserve(kBytesForAThread / kBytesOfAnId);
-             begins[i] = static_cast<std::int64_t>(ids.size());
-             if (allowed.empty()) {
-               encoding.EncodeOrdinary(text, ids);
-             } else {
-               encoding.Encode(text, allowed, ids);
+                     std::int64_t* ends) {
+  const std::size_t num_checked_threads = NumThreads(num_threads, batch.size_bytes());
+  BatchIds result{Chunks(batch, num_checked_threads), nullptr};
+  result.ids = std::make_unique<IdMemory[]>(result.chunks.size());
+  ForTexts(batch, result.chunks, disallowed, num_checked_threads,
+           [&](std::size_t chunk, std::size_t first, std::span<const std::string_view> texts) {
+             IdMemory& ids = result.ids[chunk];
+             if (ids.size() == 0) ReserveForText(ids, batch.size_bytes(result.chunks[chunk]));
+             if (allowed.empty()) return encoding.EncodeTexts(texts, ids, ends + first);
+             for (std::size_t i = 0; i < texts.size(); ++i) {
+               encoding.Encode(texts[i], allowed, ids);
+               ends[first + i] = static_cast<std::int64_t>(ids.size());
              }
            });
   return result;
@@ -153,43 +171,48 @@ py::list EncodeBatch(const Encoding& encoding, const py::object& texts,
                      const SpecialTokens& allowed, const SpecialTokens& disallowed,
                      Int<"num_threads"> num_threads) {
   const TextBatch batch(texts);
-  std::vector<std::int64_t> begins(batch.size());
+  std::vector<std::int64_t> ends(batch.size());
   const BatchIds encoded =
-      EncodeTexts(encoding, batch, allowed, disallowed, num_threads.value, begins.data());
+      EncodeTexts(encoding, batch, allowed, disallowed, num_threads.value, ends.data());
   py::list lists(batch.size());
   for (std::size_t chunk = 0; chunk < encoded.chunks.size(); ++chunk) {
-    const auto [first, last] = encoded.chunks[chunk];
-    const std::span<const TokenId> ids = encoded.ids[chunk];
-    for (std::size_t i = first; i < last; ++i) {
-      const auto begin = static_cast<std::size_t>(begins[i]);
-      const auto end = i + 1 == last ? ids.size() : static_cast<std::size_t>(begins[i + 1]);
+    const std::span<const TokenId> ids = encoded.ids[chunk].view();
+    std::size_t begin = 0;
+    for (std::size_t i = encoded.chunks[chunk].begin; i < encoded.chunks[chunk].end; ++i) {
+      const auto end = static_cast<std::size_t>(ends[i]);
       PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i),
                       ListOfIds(ids.subspan(begin, end - begin)).release().ptr());
+      begin = end;
     }
   }
   return lists;
 }
 
 /// All ids in one array, and where those of each text begin in it, with the end as the last.
-std::pair<py::array_t<TokenId>, py::array_t<std::int64_t>> EncodeRagged(
-    const Encoding& encoding, const py::object& texts, const SpecialTokens& allowed,
-    const SpecialTokens& disallowed, Int<"num_threads"> num_threads) {
+std::pair<py::object, py::array_t<std::int64_t>> EncodeRagged(const Encoding& encoding,
+                                                              const py::object& texts,
+                                                              const SpecialTokens& allowed,
+                                                              const SpecialTokens& disallowed,
+                                                              Int<"num_threads"> num_threads) {
   const TextBatch batch(texts);
   py::array_t<std::int64_t> offsets(static_cast<py::ssize_t>(batch.size()) + 1);
-  std::int64_t* const begins = offsets.mutable_data();
-  BatchIds encoded = EncodeTexts(encoding, batch, allowed, disallowed, num_threads.value, begins);
+  std::int64_t* const ends = offsets.mutable_data() + 1;
+  ends[-1] = 0;
+  const BatchIds encoded =
+      EncodeTexts(encoding, batch, allowed, disallowed, num_threads.value, ends);
+  if (encoded.chunks.size() == 1) return {ArrayOfIds(encoded.ids[0]), std::move(offsets)};
   std::int64_t num_ids = 0;
   for (std::size_t chunk = 0; chunk < encoded.chunks.size(); ++chunk) {
     const auto [first, last] = encoded.chunks[chunk];
-    for (std::size_t i = first; i < last; ++i) begins[i] += num_ids;
+    for (std::size_t i = first; i < last; ++i) ends[i] += num_ids;
     num_ids += static_cast<std::int64_t>(encoded.ids[chunk].size());
   }
-  begins[batch.size()] = num_ids;
   py::array_t<TokenId> all_ids(num_ids);
   TokenId* at = all_ids.mutable_data();
-  for (std::vector<TokenId>& ids : encoded.ids) {
+  for (std::size_t chunk = 0; chunk < encoded.chunks.size(); ++chunk) {
+    const std::span<const TokenId> ids = encoded.ids[chunk].view();
     at = std::copy(ids.begin(), ids.end(), at);
-    std::vector<TokenId>().swap(ids);
+    encoded.ids[chunk].Take();
   }
   return {std::move(all_ids), std::move(offsets)};
 }
@@ -199,9 +222,12 @@ py::array_t<std::int64_t> CountBatch(const Encoding& encoding, const py::object&
   const TextBatch batch(texts);
   py::array_t<std::int64_t> counts(static_cast<py::ssize_t>(batch.size()));
   std::int64_t* const data = counts.mutable_data();
-  ForTexts(batch, Chunks(batch), SpecialTokens(), num_threads.value,
-           [&](std::size_t /*chunk*/, std::size_t i, std::string_view text) {
-             data[i] = encoding.CountOrdinary(text);
+  const std::size_t num_checked_threads = NumThreads(num_threads.value, batch.size_bytes());
+  ForTexts(batch, Chunks(batch, num_checked_threads), SpecialTokens(), num_checked_threads,
+           [&](std::size_t /*chunk*/, std::size_t first, std::span<const std::string_view> views) {
+             std::int64_t* const sizes = data + first;
+             encoding.CountTexts(views, sizes);
+             for (std::size_t i = views.size(); --i > 0;) sizes[i] -= sizes[i - 1];
            });
   return counts;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <string>
@@ -77,11 +78,6 @@ std::size_t WriteUtf8(std::span<const Unit> units, char* const to) noexcept {
   return static_cast<std::size_t>(at - to);
 }
 
-std::vector<TokenId>& KeptIds() noexcept {
-  thread_local std::vector<TokenId> kept;
-  return kept;
-}
-
 }  // namespace
 
 void Utf8Text::Transcode(PyObject* text) {
@@ -110,14 +106,6 @@ void Utf8Text::Transcode(PyObject* text) {
   }
 }
 
-ScratchIds::ScratchIds() noexcept : ids_(std::move(KeptIds())) { ids_.clear(); }
-
-ScratchIds::~ScratchIds() {
-  constexpr std::size_t kMaxKept = std::size_t{1} << 14;
-  // Whatever a call on this thread has kept meanwhile (a finalizer may call us) is given up.
-  if (ids_.capacity() <= kMaxKept) KeptIds() = std::move(ids_);
-}
-
 py::list ListOfIds(std::span<const TokenId> ids) {
   auto list = py::reinterpret_steal<py::list>(PyList_New(static_cast<Py_ssize_t>(ids.size())));
   if (!list) throw py::error_already_set();
@@ -139,18 +127,34 @@ py::array_t<TokenId> ArrayOfIds(std::vector<TokenId>&& ids) {
   return py::array_t<TokenId>(size, data, owner);
 }
 
-py::object NewArrayOfIds(std::vector<TokenId>& ids) {
-  constexpr std::size_t kMaxCopied = std::size_t{1} << 14;
-  if (ids.size() > kMaxCopied) return ArrayOfIds(std::move(ids));
+py::object ArrayOfIds(tokenize::IdMemory& ids) {
+  constexpr std::size_t kMaxCopied = 1024;
   const py::detail::npy_api& numpy = py::detail::npy_api::get();
   const auto size = static_cast<Py_ssize_t>(ids.size());
+  std::unique_ptr<TokenId[], tokenize::IdMemory::Free> taken;
+  if (ids.size() > kMaxCopied) taken = ids.Take();
   auto array = py::reinterpret_steal<py::object>(numpy.PyArray_NewFromDescr_(
       numpy.PyArray_Type_, numpy.PyArray_DescrFromType_(py::detail::npy_api::NPY_UINT32_), 1, &size,
-      nullptr, nullptr, 0, nullptr));
+      nullptr, taken.get(), taken ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0, nullptr));
   if (!array) throw py::error_already_set();
-  std::copy(ids.begin(), ids.end(),
-            reinterpret_cast<TokenId*>(py::detail::array_proxy(array.ptr())->data));
+  if (taken) {
+    py::capsule owner(taken.get(), [](void* memory) { std::free(memory); });
+    taken.release();
+    if (numpy.PyArray_SetBaseObject_(array.ptr(), owner.release().ptr()) != 0) {
+      throw py::error_already_set();
+    }
+  } else {
+    const std::span<const TokenId> view = ids.view();
+    std::copy(view.begin(), view.end(),
+              reinterpret_cast<TokenId*>(py::detail::array_proxy(array.ptr())->data));
+  }
   return array;
+}
+
+void ReserveForText(tokenize::IdMemory& ids, std::size_t size_bytes) {
+  constexpr std::size_t kBytesOfAnId = 4;  // of English text
+  constexpr std::size_t kMostIds = std::size_t{1} << 20;
+  ids.Room(std::min(size_bytes / kBytesOfAnId, kMostIds));
 }
 
 TokenId IdFrom(py::handle item) {

@@ -15,6 +15,7 @@
 #include "bindings/int_array.h"
 #include "bindings/release_gil.h"
 #include "common/ids.h"
+#include "tokenize/id_output.h"
 
 namespace ctx::bindings {
 
@@ -72,28 +73,17 @@ class ReleaseGilForLongWork {
   std::optional<ReleaseGil> release_;
 };
 
-/// An empty vector whose memory the next call on this thread uses again.
-class ScratchIds {
- public:
-  ScratchIds() noexcept;
-  ~ScratchIds();
-  ScratchIds(const ScratchIds&) = delete;
-  ScratchIds& operator=(const ScratchIds&) = delete;
-  std::vector<TokenId>& operator*() noexcept { return ids_; }
-  std::vector<TokenId>* operator->() noexcept { return &ids_; }
-
- private:
-  std::vector<TokenId> ids_;
-};
-
 /// list[int]. The int objects of ids below 2^18 are made once and shared.
 py::list ListOfIds(std::span<const TokenId> ids);
 
 /// uint32[n] that takes over the vector's memory.
 py::array_t<TokenId> ArrayOfIds(std::vector<TokenId>&& ids);
 
-/// As ArrayOfIds; a small array is a copy, which is cheaper.
-py::object NewArrayOfIds(std::vector<TokenId>& ids);
+/// uint32[n] that takes over the ids' memory; of few it is a copy, which is cheaper.
+py::object ArrayOfIds(tokenize::IdMemory& ids);
+
+/// Room for the ids of a text of so many bytes, as a guess.
+void ReserveForText(tokenize::IdMemory& ids, std::size_t size_bytes);
 
 /// An id out of an int or what can be an index. Throws as IdsFrom.
 TokenId IdFrom(py::handle item);

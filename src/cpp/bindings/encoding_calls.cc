@@ -16,7 +16,6 @@
 #include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "bindings/arguments.h"
 #include "bindings/bindings.h"
@@ -35,6 +34,7 @@ namespace {
 
 using tokenize::Decoder;
 using tokenize::Encoding;
+using tokenize::IdMemory;
 using tokenize::SpecialTokens;
 
 /// The Python object; all null until `_bind` is called.
@@ -125,11 +125,12 @@ SpecialModes ModesOf(EncodingCalls& self, const Encoding& encoding, PyObject* al
 
 /// Appends the ids of the text.
 void EncodeText(EncodingCalls& self, PyObject* text, PyObject* allowed, PyObject* disallowed,
-                std::vector<TokenId>& ids) {
+                IdMemory& ids) {
   const Encoding& encoding = EncodingOf(self);
   RequireStr(text, "text");
   const SpecialModes modes = ModesOf(self, encoding, allowed, disallowed);
   const Utf8Text utf8(text);
+  ReserveForText(ids, utf8.view().size());
   if (modes.disallowed != nullptr) RefuseSpecialTokens(*modes.disallowed, utf8.view());
   const ReleaseGilForLongWork release(utf8.view().size());
   if (modes.allowed == nullptr) {
@@ -145,35 +146,35 @@ PyObject* Encode(EncodingCalls& self, const CallArguments& given) {
   static constexpr Parameters<3> kParameters{
       "encode", {"text", "allowed_special", "disallowed_special"}, 1, 1};
   const auto [text, allowed, disallowed] = kParameters.Bind(given);
-  ScratchIds ids;
-  EncodeText(self, text, allowed, disallowed, *ids);
-  return ListOfIds(*ids).release().ptr();
+  IdMemory ids;
+  EncodeText(self, text, allowed, disallowed, ids);
+  return ListOfIds(ids.view()).release().ptr();
 }
 
 PyObject* EncodeToNumpy(EncodingCalls& self, const CallArguments& given) {
   static constexpr Parameters<3> kParameters{
       "encode_to_numpy", {"text", "allowed_special", "disallowed_special"}, 1, 1};
   const auto [text, allowed, disallowed] = kParameters.Bind(given);
-  ScratchIds ids;
-  EncodeText(self, text, allowed, disallowed, *ids);
-  return NewArrayOfIds(*ids).release().ptr();
+  IdMemory ids;
+  EncodeText(self, text, allowed, disallowed, ids);
+  return ArrayOfIds(ids).release().ptr();
 }
 
 PyObject* EncodeInto(EncodingCalls& self, const CallArguments& given) {
   static constexpr Parameters<4> kParameters{
       "encode_into", {"text", "buffer", "allowed_special", "disallowed_special"}, 2, 2};
   const auto [text, buffer, allowed, disallowed] = kParameters.Bind(given);
-  ScratchIds ids;
-  EncodeText(self, text, allowed, disallowed, *ids);
+  IdMemory ids;
+  EncodeText(self, text, allowed, disallowed, ids);
   const IdBuffer room(buffer);
   const std::size_t capacity = room.ids().size();
-  if (ids->size() > capacity) {
-    throw CapacityError(
-        StrCat("the text has ", ids->size(), " tokens, the buffer holds ", capacity),
-        static_cast<std::int64_t>(ids->size()), static_cast<std::int64_t>(capacity));
+  if (ids.size() > capacity) {
+    throw CapacityError(StrCat("the text has ", ids.size(), " tokens, the buffer holds ", capacity),
+                        static_cast<std::int64_t>(ids.size()), static_cast<std::int64_t>(capacity));
   }
-  std::copy(ids->begin(), ids->end(), room.ids().begin());
-  return PyLong_FromSize_t(ids->size());
+  // Copied at the end: a call that fails, for want of room too, leaves the buffer as it was.
+  std::copy(ids.view().begin(), ids.view().end(), room.ids().begin());
+  return PyLong_FromSize_t(ids.size());
 }
 
 PyObject* EncodeOrdinary(EncodingCalls& self, const CallArguments& given) {
@@ -182,12 +183,13 @@ PyObject* EncodeOrdinary(EncodingCalls& self, const CallArguments& given) {
   const Encoding& encoding = EncodingOf(self);
   RequireStr(text, "text");
   const Utf8Text utf8(text);
-  ScratchIds ids;
+  IdMemory ids;
+  ReserveForText(ids, utf8.view().size());
   {
     const ReleaseGilForLongWork release(utf8.view().size());
-    encoding.EncodeOrdinary(utf8.view(), *ids);
+    encoding.EncodeOrdinary(utf8.view(), ids);
   }
-  return ListOfIds(*ids).release().ptr();
+  return ListOfIds(ids.view()).release().ptr();
 }
 
 PyObject* EncodeBytes(EncodingCalls& self, const CallArguments& given) {
@@ -195,12 +197,13 @@ PyObject* EncodeBytes(EncodingCalls& self, const CallArguments& given) {
   const auto [data] = kParameters.Bind(given);
   const Encoding& encoding = EncodingOf(self);
   const std::string_view bytes = RequireBytes(data, "data");
-  ScratchIds ids;
+  IdMemory ids;
+  ReserveForText(ids, bytes.size());
   {
     const ReleaseGilForLongWork release(bytes.size());
-    encoding.EncodeBytes(bytes, *ids);
+    encoding.EncodeBytes(bytes, ids);
   }
-  return ListOfIds(*ids).release().ptr();
+  return ListOfIds(ids.view()).release().ptr();
 }
 
 // --- counting ---

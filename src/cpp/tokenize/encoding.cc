@@ -17,19 +17,19 @@
 namespace ctx::tokenize {
 namespace {
 
-/// Cuts a vector back to its length at construction unless told that all went well.
+/// Cuts an output back to its size at construction unless told that all went well.
 class Rollback {
  public:
-  explicit Rollback(std::vector<TokenId>& ids) : ids_(ids), size_(ids.size()) {}
+  explicit Rollback(IdOutput& ids) : ids_(ids), size_(ids.size()) {}
   ~Rollback() {
-    if (!done_) ids_.resize(size_);
+    if (!done_) ids_.Truncate(size_);
   }
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
   void Commit() noexcept { done_ = true; }
 
  private:
-  std::vector<TokenId>& ids_;
+  IdOutput& ids_;
   std::size_t size_;
   bool done_ = false;
 };
@@ -40,37 +40,46 @@ class Rollback {
 
 class AppendIds {
  public:
-  AppendIds(const Vocabulary& vocabulary, std::vector<TokenId>& ids)
-      : vocabulary_(vocabulary), ids_(ids) {}
-  void Special(TokenId id) { ids_.push_back(id); }
-  void Token(Rank rank) { ids_.push_back(vocabulary_.IdOf(rank)); }
+  AppendIds(const Vocabulary& vocabulary, IdOutput& ids) : vocabulary_(vocabulary), ids_(ids) {}
+  void Special(TokenId id) { ids_.Push(id); }
+  void Token(Rank rank) { ids_.Push(vocabulary_.IdOf(rank)); }
   void Merge(std::string_view bytes, const char* readable_end) {
-    const std::size_t begin = ids_.size();
     if (bytes.size() > kShortBytes) {
-      MergeLong(vocabulary_, bytes, ids_);
-    } else {
-      std::array<Rank, kShortBytes> merged;
-      const std::size_t num_ranks = MergeShort(vocabulary_, bytes, readable_end, merged.data());
-      ids_.insert(ids_.end(), merged.begin(), merged.begin() + num_ranks);
+      std::vector<Rank> merged;
+      MergeLong(vocabulary_, bytes, merged);
+      return Append(merged);
     }
-    if (vocabulary_.ranks_are_ids()) return;
-    for (std::size_t i = begin; i < ids_.size(); ++i) ids_[i] = vocabulary_.IdOf(ids_[i]);
+    std::array<Rank, kShortBytes> merged;
+    const std::size_t num_ranks = MergeShort(vocabulary_, bytes, readable_end, merged.data());
+    Append(std::span(merged).first(num_ranks));
   }
   void Many(const PreTokens& pre_tokens) { EncodePreTokens(vocabulary_, pre_tokens, ids_); }
+  void ManyOfTexts(const PreTokens& pre_tokens, std::span<const std::uint16_t> borders,
+                   std::int64_t* sizes) {
+    EncodePreTokensOfTexts(vocabulary_, pre_tokens, borders, ids_, sizes);
+  }
   static constexpr bool Full() noexcept { return false; }
+  std::int64_t count() const noexcept { return static_cast<std::int64_t>(ids_.size()); }
 
  private:
+  void Append(std::span<Rank> ranks) {
+    if (!vocabulary_.ranks_are_ids()) {
+      for (Rank& rank : ranks) rank = vocabulary_.IdOf(rank);
+    }
+    ids_.Append(ranks);
+  }
+
   const Vocabulary& vocabulary_;
-  std::vector<TokenId>& ids_;
+  IdOutput& ids_;
 };
 
 /// Also knows how many ids the last pre-token gave.
 class AppendIdsAndMark {
  public:
-  AppendIdsAndMark(const Vocabulary& vocabulary, std::vector<TokenId>& ids)
+  AppendIdsAndMark(const Vocabulary& vocabulary, IdOutput& ids)
       : ids_(ids), append_(vocabulary, ids), last_begin_(ids.size()) {}
   void Special(TokenId id) {
-    ids_.push_back(id);
+    ids_.Push(id);
     last_begin_ = ids_.size();
   }
   void Token(Rank rank) {
@@ -85,7 +94,7 @@ class AppendIdsAndMark {
   std::size_t num_last_ids() const noexcept { return ids_.size() - last_begin_; }
 
  private:
-  std::vector<TokenId>& ids_;
+  IdOutput& ids_;
   AppendIds append_;
   std::size_t last_begin_;
 };
@@ -106,6 +115,12 @@ class CountIds {
         static_cast<std::int64_t>(MergeShort(vocabulary_, bytes, readable_end, merged.data()));
   }
   void Many(const PreTokens& pre_tokens) { count_ += CountPreTokens(vocabulary_, pre_tokens); }
+  void ManyOfTexts(const PreTokens& pre_tokens, std::span<const std::uint16_t> borders,
+                   std::int64_t* sizes) {
+    CountPreTokensOfTexts(vocabulary_, pre_tokens, borders, sizes);
+    for (std::size_t i = 0; i < borders.size(); ++i) sizes[i] += count_;
+    count_ = sizes[borders.size() - 1];
+  }
   bool Full() const noexcept { return count_ > limit_; }
   std::int64_t count() const noexcept { return count_; }
 
@@ -133,6 +148,61 @@ std::size_t ScanOneByOne(Pattern pattern, std::string_view text, std::size_t siz
     return 0;
   });
 }
+
+/// Short texts one behind the other, and the pre-tokens of all of them.
+class PackedTexts {
+ public:
+  /// Longer texts are as well off by themselves.
+  static constexpr std::size_t kMaxTextBytes = 1024;
+
+  explicit PackedTexts(BlockScanner scan) : scan_(scan) { ends_[0] = 0; }
+
+  std::size_t num_texts() const noexcept { return num_texts_; }
+  bool HasRoomFor(std::string_view text) const noexcept {
+    return num_texts_ < kMaxTexts && text.size() <= kMaxBytes - size_;
+  }
+  /// False, and nothing changed, for a text that the scanner can't cut. There must be room.
+  bool Add(std::string_view text) noexcept {
+    if (!text.empty()) {
+      std::memcpy(bytes_.data() + size_, text.data(), text.size());
+      std::uint16_t* const ends = &ends_[1 + num_ends_];
+      const BlockScan found = scan_(bytes_.data() + size_, text.size(), ends);
+      if (found.count == 0 || ends[found.count - 1] != text.size()) return false;
+      for (std::size_t i = 0; i < found.count; ++i) {
+        ends[i] = static_cast<std::uint16_t>(ends[i] + size_);
+      }
+      num_ends_ += found.count;
+      has_wide_ |= found.has_wide;
+      size_ += text.size();
+    }
+    borders_[num_texts_++] = static_cast<std::uint16_t>(num_ends_);
+    return true;
+  }
+  PreTokens pre_tokens() noexcept {
+    std::memset(bytes_.data() + size_, 0, kReadableBytes);
+    return {bytes_.data(), &ends_[1], num_ends_, bytes_.data() + size_ + kReadableBytes, has_wide_};
+  }
+  std::span<const std::uint16_t> borders() const noexcept {
+    return std::span(borders_).first(num_texts_);
+  }
+  void Clear() noexcept {
+    size_ = num_ends_ = num_texts_ = 0;
+    has_wide_ = false;
+  }
+
+ private:
+  static constexpr std::size_t kMaxBytes = 4096;
+  static_assert(kMaxBytes <= kMaxPreTokens && kMaxTextBytes <= kMaxBytes);
+
+  BlockScanner scan_;
+  std::size_t size_ = 0;
+  std::size_t num_ends_ = 0;
+  std::size_t num_texts_ = 0;
+  bool has_wide_ = false;
+  std::array<char, kMaxBytes + kReadableBytes> bytes_;
+  std::array<std::uint16_t, 1 + kMaxBytes + kMaxBlockScanEnds + 8> ends_;
+  std::array<std::uint16_t, kMaxTexts> borders_;
+};
 
 /// A prompt as one string, and where in it special tokens stand.
 struct Rendered {
@@ -517,7 +587,53 @@ void Encoding::ForSegments(const SpecialTokens& special_tokens, std::span<const 
   ForOrdinary(rendered.text.substr(done), position, sink);
 }
 
+template <typename Sink>
+void Encoding::ForTexts(std::span<const std::string_view> texts, Sink& sink,
+                        std::int64_t* sizes) const {
+  const BlockScanner scan = pre_tokenizer_.block_scanner();
+  if (scan == nullptr || !pre_tokenizer_.pattern() || !normalizer_.empty() ||
+      !user_defined_.empty()) {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      ForOrdinary(texts[i], Normalizer::Position::kInputStart, sink);
+      sizes[i] = sink.count();
+    }
+    return;
+  }
+  PackedTexts packed(scan);
+  const auto flush = [&](std::size_t end) {
+    if (packed.num_texts() == 0) return;
+    sink.ManyOfTexts(packed.pre_tokens(), packed.borders(), sizes + end - packed.num_texts());
+    packed.Clear();
+  };
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (!packed.HasRoomFor(texts[i])) flush(i);
+    if (texts[i].size() <= PackedTexts::kMaxTextBytes && packed.Add(texts[i])) continue;
+    flush(i);
+    ForPreTokens(texts[i], texts[i].size(), sink);
+    sizes[i] = sink.count();
+  }
+  flush(texts.size());
+}
+
+void Encoding::EncodeTexts(std::span<const std::string_view> texts, IdOutput& ids,
+                           std::int64_t* sizes) const {
+  Rollback rollback(ids);
+  AppendIds sink(vocabulary_, ids);
+  ForTexts(texts, sink, sizes);
+  rollback.Commit();
+}
+
+void Encoding::CountTexts(std::span<const std::string_view> texts, std::int64_t* sizes) const {
+  CountIds sink(vocabulary_);
+  ForTexts(texts, sink, sizes);
+}
+
 void Encoding::EncodeOrdinary(std::string_view utf8, std::vector<TokenId>& ids) const {
+  IdVectorEnd end(ids);
+  EncodeOrdinary(utf8, end);
+}
+
+void Encoding::EncodeOrdinary(std::string_view utf8, IdOutput& ids) const {
   Rollback rollback(ids);
   AppendIds sink(vocabulary_, ids);
   ForOrdinary(utf8, Normalizer::Position::kInputStart, sink);
@@ -526,8 +642,9 @@ void Encoding::EncodeOrdinary(std::string_view utf8, std::vector<TokenId>& ids) 
 
 void Encoding::EncodeNormalized(std::string_view utf8, std::size_t limit,
                                 std::vector<TokenId>& ids) const {
-  Rollback rollback(ids);
-  AppendIds sink(vocabulary_, ids);
+  IdVectorEnd end(ids);
+  Rollback rollback(end);
+  AppendIds sink(vocabulary_, end);
   ForNormalized(utf8, limit, sink);
   rollback.Commit();
 }
@@ -600,6 +717,11 @@ bool Encoding::IsOnePreToken(std::string_view normalized) const {
 
 void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed,
                       std::vector<TokenId>& ids) const {
+  IdVectorEnd end(ids);
+  Encode(utf8, allowed, end);
+}
+
+void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed, IdOutput& ids) const {
   Rollback rollback(ids);
   AppendIds sink(vocabulary_, ids);
   const Segment segment{utf8, true};
@@ -609,16 +731,22 @@ void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed,
 
 std::size_t Encoding::EncodeWithUnstable(std::string_view utf8, const SpecialTokens& allowed,
                                          std::vector<TokenId>& ids) const {
-  Rollback rollback(ids);
-  AppendIdsAndMark sink(vocabulary_, ids);
+  IdVectorEnd end(ids);
+  Rollback rollback(end);
+  AppendIdsAndMark sink(vocabulary_, end);
   const Segment segment{utf8, true};
-  const std::size_t size_before = ids.size();
+  const std::size_t size_before = end.size();
   ForSegments(allowed, {&segment, 1}, sink);
   rollback.Commit();
-  return NumUnstable(std::span<const TokenId>(ids).subspan(size_before), sink.num_last_ids());
+  return NumUnstable(end.view().subspan(size_before), sink.num_last_ids());
 }
 
 void Encoding::EncodeSegments(std::span<const Segment> segments, std::vector<TokenId>& ids) const {
+  IdVectorEnd end(ids);
+  EncodeSegments(segments, end);
+}
+
+void Encoding::EncodeSegments(std::span<const Segment> segments, IdOutput& ids) const {
   Rollback rollback(ids);
   AppendIds sink(vocabulary_, ids);
   ForSegments(special_tokens_, segments, sink);
@@ -653,6 +781,11 @@ std::int64_t Encoding::CountSegments(std::span<const Segment> segments) const {
 }
 
 void Encoding::EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) const {
+  IdVectorEnd end(ids);
+  EncodeBytes(bytes, end);
+}
+
+void Encoding::EncodeBytes(std::string_view bytes, IdOutput& ids) const {
   std::size_t num_valid = ValidUtf8Prefix(bytes);
   if (num_valid == bytes.size()) return EncodeOrdinary(bytes, ids);
   Rollback rollback(ids);
@@ -672,17 +805,20 @@ void Encoding::EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) co
   }
   ForNormalized(bytes.substr(0, num_valid), num_valid, sink);
   const std::size_t num_unstable =
-      NumUnstable(std::span<const TokenId>(ids).subspan(size_before), sink.num_last_ids());
+      NumUnstable(ids.view().subspan(size_before), sink.num_last_ids());
   std::size_t begin = num_valid;
-  for (std::size_t i = 0; i < num_unstable; ++i) {
-    begin -= TokenBytes(ids.back()).size();
-    ids.pop_back();
-  }
+  for (const TokenId id : ids.view().last(num_unstable)) begin -= TokenBytes(id).size();
+  ids.Truncate(ids.size() - num_unstable);
   EncodePreToken(bytes.substr(begin), ids);
   rollback.Commit();
 }
 
 void Encoding::EncodePreToken(std::string_view bytes, std::vector<TokenId>& ids) const {
+  IdVectorEnd end(ids);
+  EncodePreToken(bytes, end);
+}
+
+void Encoding::EncodePreToken(std::string_view bytes, IdOutput& ids) const {
   if (bytes.empty()) return;
   if (vocabulary_.symbols() == Vocabulary::Symbols::kCharacters &&
       ValidUtf8Prefix(bytes) != bytes.size()) {

@@ -5,8 +5,8 @@
 // after construction: every const member function may be called from any number of threads at once.
 // Texts must be valid UTF-8 (unchecked); EncodeBytes and EncodePreToken take any bytes.
 //
-// Unless a name says otherwise the ids are appended to the vector; when a call throws
-// (std::bad_alloc alone), the vector holds what it held before.
+// Unless a name says otherwise the ids are appended to the output or vector; when a call throws
+// (std::bad_alloc alone), that holds what it held before.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,7 @@
 #include "common/ids.h"
 #include "tokenize/bpe/vocabulary.h"
 #include "tokenize/definition.h"
+#include "tokenize/id_output.h"
 #include "tokenize/pretokenize/pre_tokenizer.h"
 #include "tokenize/special_tokens.h"
 #include "tokenize/unicode/normalizer.h"
@@ -50,7 +51,16 @@ class Encoding {
   EncodingDefinition Definition() const;
 
   /// Every byte is ordinary text: spellings of special tokens are text like any other. O(text).
+  void EncodeOrdinary(std::string_view utf8, IdOutput& ids) const;
   void EncodeOrdinary(std::string_view utf8, std::vector<TokenId>& ids) const;
+
+  /// As EncodeOrdinary for one text after the other, of short ones faster; sizes[i] becomes how
+  /// many ids there are after text i.
+  void EncodeTexts(std::span<const std::string_view> texts, IdOutput& ids,
+                   std::int64_t* sizes) const;
+
+  /// The same sizes, from 0 on, of ids that are not stored.
+  void CountTexts(std::span<const std::string_view> texts, std::int64_t* sizes) const;
 
   /// How many ids EncodeOrdinary would append; stores nothing.
   std::int64_t CountOrdinary(std::string_view utf8) const;
@@ -61,6 +71,7 @@ class Encoding {
   bool FitsOrdinary(std::string_view utf8, std::int64_t limit) const;
 
   /// The spellings in `allowed` become their ids, all else is ordinary text.
+  void Encode(std::string_view utf8, const SpecialTokens& allowed, IdOutput& ids) const;
   void Encode(std::string_view utf8, const SpecialTokens& allowed, std::vector<TokenId>& ids) const;
 
   /// As Encode; also returns how many of the last ids could change if text were appended: those of
@@ -72,6 +83,7 @@ class Encoding {
   /// Encodes the concatenation of the segments. A special token is recognised only where its
   /// spelling lies wholly inside one trusted segment; everything else is ordinary text and is
   /// pre-tokenized across segment borders, as if the prompt had been rendered to one string.
+  void EncodeSegments(std::span<const Segment> segments, IdOutput& ids) const;
   void EncodeSegments(std::span<const Segment> segments, std::vector<TokenId>& ids) const;
   std::int64_t CountSegments(std::span<const Segment> segments) const;
 
@@ -86,9 +98,11 @@ class Encoding {
   /// for symbols, the unstable ids (as above) of the text before the first malformed byte are given
   /// up and everything from there on is merged as one pre-token, as tiktoken does; else each
   /// malformed byte becomes its byte token and what lies between is encoded as text.
+  void EncodeBytes(std::string_view bytes, IdOutput& ids) const;
   void EncodeBytes(std::string_view bytes, std::vector<TokenId>& ids) const;
 
   /// `bytes` merged as one pre-token, without consulting the pattern.
+  void EncodePreToken(std::string_view bytes, IdOutput& ids) const;
   void EncodePreToken(std::string_view bytes, std::vector<TokenId>& ids) const;
 
   std::optional<TokenId> SpecialTokenId(std::string_view spelling) const noexcept {
@@ -143,6 +157,8 @@ class Encoding {
   template <typename Sink>
   void ForSegments(const SpecialTokens& special_tokens, std::span<const Segment> segments,
                    Sink& sink) const;
+  template <typename Sink>
+  void ForTexts(std::span<const std::string_view> texts, Sink& sink, std::int64_t* sizes) const;
   std::size_t NumUnstable(std::span<const TokenId> ids, std::size_t num_last) const noexcept;
   bool IsCountedInChunks(std::size_t size_bytes) const noexcept;
   void Finish();

@@ -23,7 +23,8 @@ class SpellingTrie {
   /// all. O(their total size) time and, at worst, memory: 17 bytes for each distinct prefix.
   explicit SpellingTrie(const std::vector<std::string_view>& spellings);
 
-  /// Whether a spelling may begin in the text, at or after `from`: one memchr where all begin alike.
+  /// Whether a spelling may begin in the text, at or after `from`: one memchr where all begin
+  /// alike.
   bool MayOccur(std::string_view text, std::size_t from) const noexcept {
     return !nodes_.empty() && from < text.size() && NextCandidate(text, from) != text.size();
   }

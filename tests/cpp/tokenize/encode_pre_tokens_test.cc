@@ -51,10 +51,10 @@ std::vector<TokenId> Many(const Vocabulary& vocabulary,
   const ctx::testing::GuardedText text(joined);
   const PreTokens many = {text.view().data(), &ends[1], pre_tokens.size(),
                           text.view().data() + text.view().size(), /*has_wide=*/true};
-  std::vector<TokenId> ids;
+  IdMemory ids;
   EncodePreTokens(vocabulary, many, ids);
   CHECK(CountPreTokens(vocabulary, many) == static_cast<std::int64_t>(ids.size()));
-  return ids;
+  return {ids.view().begin(), ids.view().end()};
 }
 
 std::string RandomPreToken(std::mt19937& random, const Vocabulary& vocabulary) {

@@ -8,6 +8,7 @@
 #include "doctest/doctest.h"
 #include "support/alloc_failure.h"
 #include "tokenize/decoder.h"
+#include "tokenize/kinds_of_encodings.h"
 #include "tokenize/shipped.h"
 #include "tokenize/tiny_vocabulary.h"
 #include "tokenize/unicode/utf8_validation.h"
@@ -244,6 +245,70 @@ TEST_CASE("special tokens whose ids cannot be are refused") {
   CHECK_THROWS_AS(make(0x80000000), LoadError);
 }
 
+/// Checks that texts encoded and counted together have the ids that they have by themselves.
+void CheckTogether(const Encoding& encoding, const std::vector<std::string>& texts) {
+  IdMemory ids;
+  ids.Push(7);
+  Ids expected = {7};
+  std::vector<std::int64_t> expected_sizes;
+  for (const std::string& text : texts) {
+    encoding.EncodeOrdinary(text, expected);
+    expected_sizes.push_back(std::ssize(expected));
+  }
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  std::vector<std::int64_t> sizes(texts.size());
+  encoding.EncodeTexts(views, ids, sizes.data());
+  REQUIRE(Ids(ids.view().begin(), ids.view().end()) == expected);
+  REQUIRE(sizes == expected_sizes);
+  encoding.CountTexts(views, sizes.data());
+  for (std::int64_t& size : sizes) ++size;
+  REQUIRE(sizes == expected_sizes);
+}
+
+TEST_CASE("texts together have the ids that they have one by one") {
+  std::mt19937 random(11);
+  // The last ones are what block scanners leave to others.
+  const std::vector<std::string> hard = {"",
+                                         " ",
+                                         "\n \n",
+                                         "'",
+                                         "'l",
+                                         "x\u0301",
+                                         "\u200d",
+                                         "  ",
+                                         "123",
+                                         "\u65e5",
+                                         "a\u0300",
+                                         " \u0301\u0301",
+                                         " \u0301 \u0301 ",
+                                         "\u093e"};
+  for (const char* const name : {"gpt2", "cl100k_base", "o200k_base", "qwen2", "qwen3"}) {
+    CAPTURE(name);
+    for (int round = 0; round < 60; ++round) {
+      std::vector<std::string> texts;
+      for (std::size_t i = random() % 400; i > 0; --i) {
+        const bool is_long = random() % 50 == 0;
+        texts.push_back(
+            random() % 4 == 0
+                ? hard[random() % hard.size()]
+                : RandomText(random, static_cast<int>(random() % (is_long ? 900 : 30))));
+        if (random() % 40 == 0) texts.push_back(std::string(random() % 200, 'x'));
+        if (random() % 200 == 0) texts.push_back(std::string(random() % 9000, 'y'));
+        if (random() % 5 == 0) texts.back() += hard[random() % hard.size()];
+      }
+      CheckTogether(Shipped(name), texts);
+    }
+  }
+  for (const auto& [what, encoding] : testing::KindsOfEncodings()) {
+    CAPTURE(what);
+    std::vector<std::string> texts;
+    for (int i = 0; i < 500; ++i) texts.push_back(testing::HardText(random, random() % 40));
+    CheckTogether(*encoding, texts);
+  }
+  CheckTogether(Shipped("cl100k_base"), {});
+  CheckTogether(Shipped("cl100k_base"), std::vector<std::string>(1000));
+}
+
 TEST_CASE("failing allocations leave the ids as they were") {
   const Encoding& encoding = Shipped("qwen2");
   const std::string text = "<|im_start|>user\nHello, unbelievable wrld " + std::string(3000, 'x');
@@ -261,6 +326,12 @@ TEST_CASE("failing allocations leave the ids as they were") {
   survives([&] { encoding.EncodeWithUnstable(text, encoding.special_tokens(), ids); });
   survives([&] { encoding.EncodeSegments(segments, ids); });
   survives([&] { encoding.EncodeBytes(text + "\xFF", ids); });
+  survives([&] {
+    const std::vector<std::string_view> texts = {"Hello, ", text, "wrld"};
+    std::vector<std::int64_t> sizes(texts.size());
+    IdVectorEnd end(ids);
+    encoding.EncodeTexts(texts, end, sizes.data());
+  });
   survives([&] { encoding.EncodePreToken(text, ids); });
   survives([&] { (void)encoding.CountOrdinary(text); });
   survives([&] { (void)encoding.CountSegments(segments); });

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "common/isa.h"
 #include "tokenize/bpe/merge.h"
@@ -19,9 +20,9 @@ class PreTokenEncoder {
   PreTokenEncoder(const Vocabulary& vocabulary, const PreTokens& pre_tokens)
       : vocabulary_(vocabulary), pre_tokens_(pre_tokens) {}
 
-  /// Tells the output, in order: Found(ids, count) of one pre-token or of several that follow each
-  /// other, with 8 ids readable from `ids` on; and Long(std::string_view) for those of more than
-  /// kShortBytes bytes.
+  /// Tells the output, in order: Tokens(ids, count) of so many pre-tokens that are tokens,
+  /// Merged(ids, count) of one that is not, with 8 ids readable from `ids` on in either case; and
+  /// Long(std::string_view) for those of more than kShortBytes bytes.
   template <typename Output>
   void Run(Output& output) {
     const std::size_t num_missed = FindInTable();
@@ -31,16 +32,16 @@ class PreTokenEncoder {
       EncodeGroup(begin, size);
       for (std::size_t m = 0; m < size; ++m) {
         const std::size_t i = missed_[begin + m];
-        output.Found(ids_.data() + done, i - done);
+        output.Tokens(ids_.data() + done, i - done);
         done = i + 1;
         if (asked_[m].length <= kShortBytes) {
-          output.Found(asked_[m].ids, asked_[m].count);
+          output.Merged(asked_[m].ids, asked_[m].count);
         } else {
           output.Long({asked_[m].bytes, asked_[m].length});
         }
       }
     }
-    output.Found(ids_.data() + done, pre_tokens_.count - done);
+    output.Tokens(ids_.data() + done, pre_tokens_.count - done);
   }
 
  private:
@@ -250,53 +251,41 @@ class PreTokenEncoder {
   std::array<TokenId, kGroup*(ShortMemo::kMaxIds + kShortBytes) + LongMemo::kMaxIds> group_ids_;
 };
 
-/// Ids on their way to a vector, some on the stack.
 class AppendIds {
  public:
-  AppendIds(const Vocabulary& vocabulary, std::vector<TokenId>& ids)
-      : vocabulary_(vocabulary), ids_(ids) {}
+  AppendIds(const Vocabulary& vocabulary, IdOutput& ids) : vocabulary_(vocabulary), ids_(ids) {}
 
-  void Found(const TokenId* from, std::size_t count) {
-    while (count > 0) {
-      const std::size_t part = std::min(count, kChunk);
-      if (size_ > kChunk) Flush();
-      TokenId* const to = chunk_.data() + size_;
-      for (std::size_t i = 0; i < part; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(TokenId));
-      size_ += part;
-      from += part;
-      count -= part;
-    }
+  void Tokens(const TokenId* from, std::size_t count) {
+    TokenId* const to = ids_.Room(count + 8);
+    for (std::size_t i = 0; i < count; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(TokenId));
+    ids_.Add(count);
   }
+  void Merged(const TokenId* from, std::size_t count) { Tokens(from, count); }
   void Long(std::string_view bytes) {
-    Flush();
     const Rank rank = vocabulary_.Find(bytes);
-    if (rank != kNoToken) return ids_.push_back(vocabulary_.IdOf(rank));
-    const std::size_t begin = ids_.size();
-    MergeLong(vocabulary_, bytes, ids_);
-    if (vocabulary_.ranks_are_ids()) return;
-    for (std::size_t i = begin; i < ids_.size(); ++i) ids_[i] = vocabulary_.IdOf(ids_[i]);
+    if (rank != kNoToken) return ids_.Push(vocabulary_.IdOf(rank));
+    std::vector<Rank> ranks;
+    MergeLong(vocabulary_, bytes, ranks);
+    if (!vocabulary_.ranks_are_ids()) {
+      for (Rank& merged : ranks) merged = vocabulary_.IdOf(merged);
+    }
+    ids_.Append(ranks);
   }
-  void Flush() {
-    ids_.insert(ids_.end(), chunk_.begin(), chunk_.begin() + static_cast<std::ptrdiff_t>(size_));
-    size_ = 0;
-  }
+  std::int64_t total() const noexcept { return static_cast<std::int64_t>(ids_.size()); }
 
  private:
-  static constexpr std::size_t kChunk = 2048;
-
   const Vocabulary& vocabulary_;
-  std::vector<TokenId>& ids_;
-  std::array<TokenId, 2 * kChunk + 8> chunk_;
-  std::size_t size_ = 0;
+  IdOutput& ids_;
 };
 
 class CountIds {
  public:
   explicit CountIds(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
-  void Found(const TokenId* /*ids*/, std::size_t count) noexcept {
+  void Tokens(const TokenId* /*ids*/, std::size_t count) noexcept {
     total_ += static_cast<std::int64_t>(count);
   }
+  void Merged(const TokenId* ids, std::size_t count) noexcept { Tokens(ids, count); }
   void Long(std::string_view bytes) {
     total_ += vocabulary_.Find(bytes) != kNoToken ? 1 : CountMerged(vocabulary_, bytes);
   }
@@ -307,11 +296,51 @@ class CountIds {
   std::int64_t total_ = 0;
 };
 
-/// Encodes the pre-tokens, cut further where they have parts that no token joins.
+/// Takes down how many ids another output has where texts end.
 template <typename Output>
-void Run(const Vocabulary& vocabulary, const PreTokens& pre_tokens, Output& output) {
+class AtBorders {
+ public:
+  AtBorders(std::span<const std::uint16_t> borders, Output& output, std::int64_t* sizes)
+      : borders_(borders), output_(output), sizes_(sizes) {}
+
+  void Tokens(const TokenId* ids, std::size_t count) {
+    const std::int64_t before = output_.total() - static_cast<std::int64_t>(done_);
+    done_ += count;
+    while (next_ < borders_.size() && borders_[next_] <= done_) {
+      sizes_[next_] = before + borders_[next_];
+      ++next_;
+    }
+    output_.Tokens(ids, count);
+  }
+  void Merged(const TokenId* ids, std::size_t count) {
+    output_.Merged(ids, count);
+    Pass();
+  }
+  void Long(std::string_view bytes) {
+    output_.Long(bytes);
+    Pass();
+  }
+
+ private:
+  void Pass() noexcept {
+    ++done_;
+    while (next_ < borders_.size() && borders_[next_] == done_) sizes_[next_++] = output_.total();
+  }
+
+  std::span<const std::uint16_t> borders_;
+  Output& output_;
+  std::int64_t* sizes_;
+  std::size_t done_ = 0;  // pre-tokens
+  std::size_t next_ = 0;  // text that has not ended
+};
+
+/// Encodes the pre-tokens, cut further where they have parts that no token joins.
+template <typename MakeOutput>
+void Run(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
+         std::span<const std::uint16_t> borders, MakeOutput make_output) {
   const Bridges* const bridges = vocabulary.bridges();
   if (!pre_tokens.has_wide || bridges == nullptr) {
+    decltype(auto) output = make_output(borders);
     return PreTokenEncoder(vocabulary, pre_tokens).Run(output);
   }
   std::array<std::uint16_t, 1 + kMaxPreTokens + 8> ends;
@@ -319,22 +348,43 @@ void Run(const Vocabulary& vocabulary, const PreTokens& pre_tokens, Output& outp
   PreTokens parts = pre_tokens;
   parts.ends = &ends[1];
   parts.count = bridges->Cut(pre_tokens.text, pre_tokens.ends, pre_tokens.count, &ends[1]);
+  std::array<std::uint16_t, kMaxTexts> part_borders;
+  std::size_t part = 0;
+  for (std::size_t i = 0; i < borders.size(); ++i) {
+    const std::uint16_t end = pre_tokens.ends[static_cast<std::ptrdiff_t>(borders[i]) - 1];
+    while (part < parts.count && ends[part] < end) ++part;  // ends[part]: that of the part before
+    part_borders[i] = static_cast<std::uint16_t>(part);
+  }
+  decltype(auto) output =
+      make_output(std::span<const std::uint16_t>(part_borders).first(borders.size()));
   PreTokenEncoder(vocabulary, parts).Run(output);
 }
 
 }  // namespace
 
-void EncodePreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
-                     std::vector<TokenId>& ids) {
-  AppendIds output(vocabulary, ids);
-  Run(vocabulary, pre_tokens, output);
-  output.Flush();
+void EncodePreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens, IdOutput& ids) {
+  Run(vocabulary, pre_tokens, {}, [&](auto) { return AppendIds(vocabulary, ids); });
 }
 
 std::int64_t CountPreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens) {
   CountIds output(vocabulary);
-  Run(vocabulary, pre_tokens, output);
+  Run(vocabulary, pre_tokens, {}, [&](auto) -> CountIds& { return output; });
   return output.total();
+}
+
+void EncodePreTokensOfTexts(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
+                            std::span<const std::uint16_t> borders, IdOutput& ids,
+                            std::int64_t* sizes) {
+  AppendIds output(vocabulary, ids);
+  Run(vocabulary, pre_tokens, borders,
+      [&](auto part_borders) { return AtBorders(part_borders, output, sizes); });
+}
+
+void CountPreTokensOfTexts(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
+                           std::span<const std::uint16_t> borders, std::int64_t* sizes) {
+  CountIds output(vocabulary);
+  Run(vocabulary, pre_tokens, borders,
+      [&](auto part_borders) { return AtBorders(part_borders, output, sizes); });
 }
 
 }  // namespace ctx::tokenize

@@ -6,10 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <span>
 
-#include "common/ids.h"
 #include "tokenize/bpe/vocabulary.h"
+#include "tokenize/id_output.h"
 
 namespace ctx::tokenize {
 
@@ -25,11 +25,24 @@ struct PreTokens {
 /// Pre-tokens at a time, and bytes that they have.
 inline constexpr std::size_t kMaxPreTokens = 8192 + 64;
 
+/// Texts at a time.
+inline constexpr std::size_t kMaxTexts = 256;
+
 /// Appends their ids. On std::bad_alloc some may have been appended.
-void EncodePreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
-                     std::vector<TokenId>& ids);
+void EncodePreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens, IdOutput& ids);
 
 /// How many ids EncodePreTokens would append.
 std::int64_t CountPreTokens(const Vocabulary& vocabulary, const PreTokens& pre_tokens);
+
+/// Pre-tokens of up to kMaxTexts texts that lie one behind the other. borders[i] is how many
+/// pre-tokens the texts up to number i have; sizes[i] becomes how many ids they have, those that
+/// `ids` had counted.
+void EncodePreTokensOfTexts(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
+                            std::span<const std::uint16_t> borders, IdOutput& ids,
+                            std::int64_t* sizes);
+
+/// The same sizes, of ids that are not stored.
+void CountPreTokensOfTexts(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
+                           std::span<const std::uint16_t> borders, std::int64_t* sizes);
 
 }  // namespace ctx::tokenize
