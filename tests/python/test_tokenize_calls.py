@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import doctest
 import gc
 import inspect
@@ -85,7 +86,7 @@ def test_every_kind_of_str_is_read_as_tiktoken_reads_it(alphabet):
     rng = random.Random(4)
     for _ in range(400):
         text = "".join(
-            rng.choice(alphabet) * (9 if rng.random() < 0.1 else 1)
+            rng.choice(alphabet) * (rng.randrange(9, 99) if rng.random() < 0.1 else 1)
             for _ in range(rng.randrange(40))
         )
         expected = as_tiktoken_reads(text)
@@ -94,6 +95,20 @@ def test_every_kind_of_str_is_read_as_tiktoken_reads_it(alphabet):
         assert ids == CL100K.encode_bytes(expected.encode())
         assert CL100K.count(text) == len(ids)
         assert CL100K.encode_batch([text, text]) == [ids, ids]
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS[1:])
+def test_a_str_that_has_its_utf8_already(alphabet):
+    text = as_tiktoken_reads(alphabet) * 20
+    ids = CL100K.encode_ordinary(text)
+    before = sys.getsizeof(text)
+    ctypes.pythonapi.PyUnicode_AsUTF8(ctypes.py_object(text))
+    assert sys.getsizeof(text) > before
+    assert CL100K.encode_ordinary(text) == ids == CL100K.encode_bytes(text.encode())
+    assert CL100K.count(text) == len(ids)
+    for num_threads in (1, 2):
+        batch = CL100K.encode_batch([text, "a", text], num_threads=num_threads)
+        assert batch == [ids, [64], ids]
 
 
 def test_a_str_of_a_subclass():
@@ -175,7 +190,7 @@ def test_decoding_begins_on_many_threads():
     assert texts == ["hello world"] * 8
 
 
-@pytest.mark.parametrize("size", [0, 1, 10, 20_000, 100_000])
+@pytest.mark.parametrize("size", [0, 1, 10, 127, 128, 129, 500, 600, 20_000, 100_000])
 def test_arrays_are_the_callers_own(size):
     text = "a " * size
     ids = CL100K.encode_to_numpy(text)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ctxengine import _core
     from ctxengine.tokenize.ragged import Ragged
 
 
@@ -55,8 +56,8 @@ class BatchCalls(SpecialModes):
         >>> get_encoding("o200k_base").encode_batch(["hello", "hello world"])
         [[24912], [24912, 2375]]
         """
-        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        return self._native.encode_batch(text, allowed, disallowed, _threads(num_threads))
+        how = self._how(allowed_special, disallowed_special, num_threads)
+        return self._native.encode_batch(text, *how)
 
     def encode_ordinary_batch(
         self, text: Sequence[str], *, num_threads: int | None = None
@@ -111,10 +112,8 @@ class BatchCalls(SpecialModes):
         """
         from ctxengine.tokenize.ragged import Ragged
 
-        allowed, disallowed = self._special_modes(allowed_special, disallowed_special)
-        threads = _threads(num_threads)
-        ids, offsets = self._native.encode_ragged(texts, allowed, disallowed, threads)
-        return Ragged(ids, offsets)
+        how = self._how(allowed_special, disallowed_special, num_threads)
+        return Ragged(*self._native.encode_ragged(texts, *how))
 
     def count_batch(
         self, texts: Sequence[str], *, num_threads: int | None = None
@@ -158,6 +157,15 @@ class BatchCalls(SpecialModes):
         """Decode several sequences of ids to bytes; `num_threads` as for `decode_batch`."""
         _threads(num_threads)
         return [self.decode_bytes(tokens) for tokens in batch]
+
+    def _how(
+        self,
+        allowed_special: Literal["all"] | AbstractSet[str],
+        disallowed_special: Literal["all"] | Collection[str],
+        num_threads: int | None,
+    ) -> tuple[_core.SpecialTokens, _core.SpecialTokens, int]:
+        """Return what the native calls take: spellings to recognise and to refuse, threads."""
+        return *self._special_modes(allowed_special, disallowed_special), _threads(num_threads)
 
 
 def _threads(num_threads: int | None) -> int:

@@ -10,10 +10,6 @@ void ThrowWrongType(std::string_view what, std::string_view wanted, py::handle o
   throw py::type_error(StrCat(what, " must be ", wanted, ", not ", found));
 }
 
-void RequireStr(py::handle object, std::string_view what) {
-  if (PyUnicode_Check(object.ptr()) == 0) ThrowWrongType(what, "str", object);
-}
-
 std::string_view RequireBytes(py::handle object, std::string_view what) {
   if (PyBytes_Check(object.ptr()) == 0) ThrowWrongType(what, "bytes", object);
   return {PyBytes_AS_STRING(object.ptr()),

@@ -18,7 +18,10 @@ namespace py = pybind11;
 /// Throws TypeError: "`what` must be `wanted`, not <the object's type>".
 [[noreturn]] void ThrowWrongType(std::string_view what, std::string_view wanted, py::handle object);
 
-void RequireStr(py::handle object, std::string_view what);
+inline void RequireStr(py::handle object, std::string_view what) {
+  if (PyUnicode_Check(object.ptr()) == 0) [[unlikely]]
+    ThrowWrongType(what, "str", object);
+}
 
 /// The bytes of a bytes object, which must outlive them.
 std::string_view RequireBytes(py::handle object, std::string_view what);

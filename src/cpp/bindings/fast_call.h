@@ -35,22 +35,28 @@ struct Parameters {
   /// for a call that does not match.
   std::array<PyObject*, kNum> Bind(const CallArguments& given) const {
     std::array<PyObject*, kNum> bound{};
-    if (given.num_positional > num_positional) {
-      throw py::type_error(StrCat(method, "() takes at most ", num_positional,
-                                  " positional arguments (", given.num_positional, " given)"));
-    }
+    if (given.num_positional > num_positional) [[unlikely]]
+      ThrowTooMany(given);
     for (std::size_t i = 0; i < given.num_positional; ++i) bound[i] = given.values[i];
-    if (given.names != nullptr) BindNames(given, bound);
+    if (given.names != nullptr) [[unlikely]]
+      BindNames(given, bound);
     for (std::size_t i = given.num_positional; i < num_required; ++i) {
-      if (bound[i] == nullptr) {
-        throw py::type_error(StrCat(method, "() missing required argument '", names[i], "'"));
-      }
+      if (bound[i] == nullptr) [[unlikely]]
+        ThrowMissing(i);
     }
     return bound;
   }
 
  private:
-  void BindNames(const CallArguments& given, std::array<PyObject*, kNum>& bound) const {
+  [[noreturn]] void ThrowTooMany(const CallArguments& given) const {
+    throw py::type_error(StrCat(method, "() takes at most ", num_positional,
+                                " positional arguments (", given.num_positional, " given)"));
+  }
+  [[noreturn]] void ThrowMissing(std::size_t i) const {
+    throw py::type_error(StrCat(method, "() missing required argument '", names[i], "'"));
+  }
+  [[gnu::noinline]] void BindNames(const CallArguments& given,
+                                   std::array<PyObject*, kNum>& bound) const {
     for (Py_ssize_t given_name = 0; given_name < PyTuple_GET_SIZE(given.names); ++given_name) {
       PyObject* const name = PyTuple_GET_ITEM(given.names, given_name);
       std::size_t i = 0;

@@ -166,7 +166,7 @@ class PackedTexts {
     if (!text.empty()) {
       std::memcpy(bytes_.data() + size_, text.data(), text.size());
       std::uint16_t* const ends = &ends_[1 + num_ends_];
-      const BlockScan found = scan_(bytes_.data() + size_, text.size(), ends);
+      const BlockScan found = scan_(text.data(), text.size(), ends);
       if (found.count == 0 || ends[found.count - 1] != text.size()) return false;
       for (std::size_t i = 0; i < found.count; ++i) {
         ends[i] = static_cast<std::uint16_t>(ends[i] + size_);
@@ -524,7 +524,9 @@ void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink
   const std::size_t stop = std::min(text.size(), limit);
   std::size_t begin = 0;
   if constexpr (requires(const PreTokens& many) { sink.Many(many); }) {
-    // With something readable behind it, the end of a short text needs no special care.
+    // With something readable behind it, the end of a short text needs no special care. Scanned is
+    // the text itself: what has just been copied is not there to be loaded 64 bytes at a time yet.
+    const char* const scanned = text.data();
     std::array<char, kCopiedBytes + kReadableBytes> copy;
     if (!text.empty() && text.size() <= kCopiedBytes) {
       std::memcpy(copy.data(), text.data(), text.size());
@@ -538,7 +540,7 @@ void Encoding::ForPreTokens(std::string_view text, std::size_t limit, Sink& sink
     std::uint16_t* const ends = &borders[1];
     while (begin < stop && !sink.Full()) {
       BlockScan found = {0, false};
-      if (scan != nullptr) found = scan(text.data() + begin, text.size() - begin, ends);
+      if (scan != nullptr) found = scan(scanned + begin, text.size() - begin, ends);
       if (found.count == 0) {
         const std::size_t size = scan != nullptr ? kBlockScanStep : kBlockScanBytes;
         const std::size_t too_long = ScanOneByOne(*pattern, text.substr(begin), size, ends, found);

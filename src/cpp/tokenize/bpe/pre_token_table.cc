@@ -12,6 +12,7 @@ namespace {
 /// So many look-ups are under way at a time: enough for memory, few enough for the first-level
 /// cache.
 constexpr std::size_t kPass = 64;
+constexpr std::size_t kFew = 12;
 
 /// Whether a byte is one that no UTF-8 has: 0xF8 or more.
 bool HasForbiddenByte(std::uint64_t word) noexcept {
@@ -190,6 +191,8 @@ CTX_AVX512 std::size_t PreTokenTable::FindShortAvx512(const PreTokenTable& table
                                                       const std::uint16_t* ends, std::size_t count,
                                                       TokenId* ids,
                                                       std::uint16_t* missed) noexcept {
+  // Of few, eight at a time would wait for what has just been written one by one.
+  if (count <= kFew) return FindShortAvx2(table, text, ends, count, ids, missed);
   alignas(64) std::array<std::uint64_t, kPass> keys;
   alignas(64) std::array<std::uint64_t, kPass> offsets;
   const char* const first = reinterpret_cast<const char*>(table.short_.data());
