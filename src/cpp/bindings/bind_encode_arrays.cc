@@ -32,6 +32,9 @@ using tokenize::SpecialTokens;
 /// Starting a thread costs about as much as this much text.
 constexpr std::size_t kBytesForAThread = std::size_t{1} << 15;
 
+/// To copy fewer ids, no thread is worth starting.
+constexpr std::int64_t kIdsForThreads = std::int64_t{1} << 18;
+
 /// Short texts are worth being encoded together.
 constexpr std::size_t kTextsAtATime = 64;
 
@@ -143,6 +146,7 @@ void ForTexts(const TextBatch& batch, std::span<const Chunk> chunks,
 
 /// The ids of all texts, chunk by chunk.
 struct BatchIds {
+  std::size_t num_threads;
   std::vector<Chunk> chunks;
   std::unique_ptr<IdMemory[]> ids;
 };
@@ -152,7 +156,7 @@ BatchIds EncodeTexts(const Encoding& encoding, const TextBatch& batch, const Spe
                      const SpecialTokens& disallowed, std::int64_t num_threads,
                      std::int64_t* ends) {
   const std::size_t num_checked_threads = NumThreads(num_threads, batch.size_bytes());
-  BatchIds result{Chunks(batch, num_checked_threads), nullptr};
+  BatchIds result{num_checked_threads, Chunks(batch, num_checked_threads), nullptr};
   result.ids = std::make_unique<IdMemory[]>(result.chunks.size());
   ForTexts(batch, result.chunks, disallowed, num_checked_threads,
            [&](std::size_t chunk, std::size_t first, std::span<const std::string_view> texts) {
@@ -201,18 +205,24 @@ std::pair<py::object, py::array_t<std::int64_t>> EncodeRagged(const Encoding& en
   const BatchIds encoded =
       EncodeTexts(encoding, batch, allowed, disallowed, num_threads.value, ends);
   if (encoded.chunks.size() == 1) return {ArrayOfIds(encoded.ids[0]), std::move(offsets)};
+  std::vector<std::int64_t> begins;  // of each chunk
   std::int64_t num_ids = 0;
   for (std::size_t chunk = 0; chunk < encoded.chunks.size(); ++chunk) {
-    const auto [first, last] = encoded.chunks[chunk];
-    for (std::size_t i = first; i < last; ++i) ends[i] += num_ids;
+    begins.push_back(num_ids);
     num_ids += static_cast<std::int64_t>(encoded.ids[chunk].size());
   }
   py::array_t<TokenId> all_ids(num_ids);
-  TokenId* at = all_ids.mutable_data();
-  for (std::size_t chunk = 0; chunk < encoded.chunks.size(); ++chunk) {
-    const std::span<const TokenId> ids = encoded.ids[chunk].view();
-    at = std::copy(ids.begin(), ids.end(), at);
-    encoded.ids[chunk].Take();
+  TokenId* const first_id = all_ids.mutable_data();
+  {
+    const ReleaseGil release;
+    const std::size_t num_copying = num_ids < kIdsForThreads ? 1 : encoded.num_threads;
+    ParallelFor(encoded.chunks.size(), num_copying, [&](std::size_t chunk) {
+      const auto [first, last] = encoded.chunks[chunk];
+      for (std::size_t i = first; i < last; ++i) ends[i] += begins[chunk];
+      const std::span<const TokenId> ids = encoded.ids[chunk].view();
+      std::copy(ids.begin(), ids.end(), first_id + begins[chunk]);
+      encoded.ids[chunk].Take();  // and gives it up
+    });
   }
   return {std::move(all_ids), std::move(offsets)};
 }

@@ -153,7 +153,7 @@ py::object ArrayOfIds(tokenize::IdMemory& ids) {
 
 void ReserveForText(tokenize::IdMemory& ids, std::size_t size_bytes) {
   constexpr std::size_t kBytesOfAnId = 4;  // of English text
-  constexpr std::size_t kMostIds = std::size_t{1} << 20;
+  constexpr std::size_t kMostIds = std::size_t{1} << 24;
   ids.Room(std::min(size_bytes / kBytesOfAnId, kMostIds));
 }
 

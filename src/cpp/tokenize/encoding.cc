@@ -11,6 +11,7 @@
 #include "tokenize/bpe/encode_pre_tokens.h"
 #include "tokenize/bpe/merge.h"
 #include "tokenize/check_definition.h"
+#include "tokenize/packed_texts.h"
 #include "tokenize/text_counter.h"
 #include "tokenize/unicode/utf8_validation.h"
 
@@ -132,7 +133,6 @@ class CountIds {
 
 /// Texts up to this size are copied, to have kReadableBytes behind them.
 constexpr std::size_t kCopiedBytes = 256;
-constexpr std::size_t kReadableBytes = 16;
 
 /// What a block scanner does, character by character, for `size` bytes or a little more. When the
 /// first pre-token has more than kBlockScanBytes, returns where it ends, and has found nothing.
@@ -148,61 +148,6 @@ std::size_t ScanOneByOne(Pattern pattern, std::string_view text, std::size_t siz
     return 0;
   });
 }
-
-/// Short texts one behind the other, and the pre-tokens of all of them.
-class PackedTexts {
- public:
-  /// Longer texts are as well off by themselves.
-  static constexpr std::size_t kMaxTextBytes = 1024;
-
-  explicit PackedTexts(BlockScanner scan) : scan_(scan) { ends_[0] = 0; }
-
-  std::size_t num_texts() const noexcept { return num_texts_; }
-  bool HasRoomFor(std::string_view text) const noexcept {
-    return num_texts_ < kMaxTexts && text.size() <= kMaxBytes - size_;
-  }
-  /// False, and nothing changed, for a text that the scanner can't cut. There must be room.
-  bool Add(std::string_view text) noexcept {
-    if (!text.empty()) {
-      std::memcpy(bytes_.data() + size_, text.data(), text.size());
-      std::uint16_t* const ends = &ends_[1 + num_ends_];
-      const BlockScan found = scan_(text.data(), text.size(), ends);
-      if (found.count == 0 || ends[found.count - 1] != text.size()) return false;
-      for (std::size_t i = 0; i < found.count; ++i) {
-        ends[i] = static_cast<std::uint16_t>(ends[i] + size_);
-      }
-      num_ends_ += found.count;
-      has_wide_ |= found.has_wide;
-      size_ += text.size();
-    }
-    borders_[num_texts_++] = static_cast<std::uint16_t>(num_ends_);
-    return true;
-  }
-  PreTokens pre_tokens() noexcept {
-    std::memset(bytes_.data() + size_, 0, kReadableBytes);
-    return {bytes_.data(), &ends_[1], num_ends_, bytes_.data() + size_ + kReadableBytes, has_wide_};
-  }
-  std::span<const std::uint16_t> borders() const noexcept {
-    return std::span(borders_).first(num_texts_);
-  }
-  void Clear() noexcept {
-    size_ = num_ends_ = num_texts_ = 0;
-    has_wide_ = false;
-  }
-
- private:
-  static constexpr std::size_t kMaxBytes = 4096;
-  static_assert(kMaxBytes <= kMaxPreTokens && kMaxTextBytes <= kMaxBytes);
-
-  BlockScanner scan_;
-  std::size_t size_ = 0;
-  std::size_t num_ends_ = 0;
-  std::size_t num_texts_ = 0;
-  bool has_wide_ = false;
-  std::array<char, kMaxBytes + kReadableBytes> bytes_;
-  std::array<std::uint16_t, 1 + kMaxBytes + kMaxBlockScanEnds + 8> ends_;
-  std::array<std::uint16_t, kMaxTexts> borders_;
-};
 
 /// A prompt as one string, and where in it special tokens stand.
 struct Rendered {
