@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import copy
+import gc
 import pickle
 import tracemalloc
 
@@ -93,6 +94,21 @@ def test_batches():
         assert CL100K.encode_ragged(texts, num_threads=num_threads).to_lists() == expected
     assert CL100K.encode_batch([]) == []
     assert CL100K.count_batch([]).tolist() == []
+
+
+def test_batches_leave_garbage_collection_as_it_was():
+    was_enabled = gc.isenabled()
+    try:
+        for switch in (gc.enable, gc.disable):
+            switch()
+            before = gc.isenabled()
+            assert len(CL100K.encode_batch(["hello world"] * 2000)) == 2000
+            assert gc.isenabled() == before
+            with pytest.raises(ctxengine.SpecialTokenError):
+                CL100K.encode_batch(["hello", "<|endoftext|>"])
+            assert gc.isenabled() == before
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
 
 
 def test_batches_of_many_threads():
