@@ -89,8 +89,9 @@ std::string Complaint(const std::vector<std::string>& contents) {
 
 TEST_CASE("zeroed arrays are zeros, whatever their size") {
   constexpr std::size_t kLargePage = std::size_t{1} << 21;
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, kLargePage / 8 - 1, kLargePage / 8,
-                                 kLargePage / 8 + 1, std::size_t{1000000}}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{1}, kLargePage / 8 - 1, kLargePage / 8, kLargePage / 8 + 1,
+        std::size_t{8191}, std::size_t{8192}, std::size_t{1000000}}) {
     ZeroedArray<std::uint64_t> array(size);
     REQUIRE(array.size() == size);
     REQUIRE(std::all_of(array.begin(), array.end(), [](std::uint64_t word) { return word == 0; }));

@@ -115,6 +115,9 @@ class ByteTable {
     std::uint16_t tag;
   };
 
+  template <bool all_short>
+  std::size_t InsertKeys(std::span<const Key> keys) noexcept;
+
   static std::uint64_t Load8(const char* bytes) noexcept {
     std::uint64_t word;
     std::memcpy(&word, bytes, sizeof word);

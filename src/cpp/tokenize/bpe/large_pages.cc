@@ -1,7 +1,6 @@
 #include "tokenize/bpe/large_pages.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -39,16 +38,6 @@ void* LargePages::TakeBytes(std::size_t num_bytes) {
   // The end of a range is the end of a cache line too.
   num_taken_ += RoundedUp(num_bytes, kCacheLine);
   return taken;
-}
-
-void LargePages::Trim() noexcept {
-  if (ranges_.empty()) return;
-  Range& last = ranges_.back();
-  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const std::size_t kept = RoundedUp(std::max<std::size_t>(num_taken_, 1), page);
-  if (kept >= last.size) return;
-  ::munmap(last.begin + kept, last.size - kept);
-  last.size = kept;
 }
 
 LargePages::Range LargePages::Map(std::size_t num_bytes) {

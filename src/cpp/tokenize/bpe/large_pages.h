@@ -28,9 +28,6 @@ class LargePages {
     return {static_cast<T*>(TakeBytes(size * sizeof(T))), size};
   }
 
-  /// Gives back what is left.
-  void Trim() noexcept;
-
  private:
   static constexpr std::size_t kCacheLine = 64;
 

@@ -23,23 +23,15 @@ bool HasForbiddenByte(std::uint64_t word) noexcept {
 
 }  // namespace
 
-PreTokenTable::PreTokenTable(std::size_t num_short, std::size_t num_long, LargePages& memory)
-    : short_(memory.Take<ShortPlace>(NumShortPlaces(num_short))),
-      long_(memory.Take<LongPlace>(NumLongPlaces(num_long))),
+PreTokenTable::PreTokenTable(std::size_t num_tokens, LargePages& memory)
+    : short_(memory.Take<ShortPlace>(NumPlaces(num_tokens))),
       short_is_full_(short_.size()),
-      long_is_full_(long_.size()),
       short_shift_(64 - std::countr_zero(short_.size())),
-      long_shift_(64 - std::countr_zero(long_.size())),
       find_short_(FindShortFor(BestIsa())) {
   for (ShortPlace& place : short_) place.keys.fill(kEmptyKey);
 }
 
-std::size_t PreTokenTable::SizeBytes(std::size_t num_short, std::size_t num_long) noexcept {
-  return NumShortPlaces(num_short) * sizeof(ShortPlace) +
-         NumLongPlaces(num_long) * sizeof(LongPlace);
-}
-
-void PreTokenTable::InsertShort(std::span<const ByteTable::Key> tokens) noexcept {
+void PreTokenTable::Insert(std::span<const ByteTable::Key> tokens) noexcept {
   std::array<std::uint64_t, ByteTable::kMaxInserted> keys;
   std::array<ShortPlace*, ByteTable::kMaxInserted> places;
   ShortPlace* const first = short_.data();
@@ -62,68 +54,6 @@ void PreTokenTable::InsertShort(std::span<const ByteTable::Key> tokens) noexcept
     place.ids[place.count] = tokens[i].id;
     ++place.count;
   }
-}
-
-void PreTokenTable::InsertLong(std::span<const ByteTable::Key> tokens) noexcept {
-  std::array<LongKey, ByteTable::kMaxInserted> keys;
-  std::array<LongPlace*, ByteTable::kMaxInserted> places;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    std::memcpy(&keys[i], tokens[i].bytes, sizeof(LongKey));
-    keys[i].tail &= kKeptBytes[tokens[i].length - kShortBytes];
-    places[i] = &long_[LongIndex(keys[i])];
-    __builtin_prefetch(places[i], 1);
-  }
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    LongPlace& place = *places[i];
-    if (place.count == place.keys.size()) {
-      long_is_full_[static_cast<std::size_t>(&place - long_.data())] = true;
-      continue;
-    }
-    place.keys[place.count] = keys[i];
-    place.ids[place.count] = tokens[i].id;
-    place.lengths[place.count] = tokens[i].length;
-    ++place.count;
-  }
-}
-
-std::size_t PreTokenTable::FindLong(const char* text, const std::uint16_t* ends,
-                                    std::size_t num_missed, TokenId* ids,
-                                    std::uint16_t* missed) const noexcept {
-  std::array<LongKey, kPass> keys;
-  std::array<std::uint32_t, kPass> lengths;
-  std::array<const LongPlace*, kPass> places;
-  std::size_t num_left = 0;
-  for (std::size_t done = 0; done < num_missed; done += kPass) {
-    const std::size_t pass = std::min(kPass, num_missed - done);
-    for (std::size_t i = 0; i < pass; ++i) {
-      const std::size_t at = missed[done + i];
-      const unsigned begin = ends[static_cast<std::ptrdiff_t>(at) - 1];
-      const unsigned length = ends[at] - begin;
-      // Of other lengths, a place that holds none of them.
-      const bool fits = length - (kShortBytes + 1) <= kMaxBytes - (kShortBytes + 1);
-      std::memcpy(&keys[i], text + begin, sizeof(LongKey));
-      keys[i].tail &= kKeptBytes[fits ? length - kShortBytes : 0];
-      lengths[i] = length;
-      places[i] = &long_[fits ? LongIndex(keys[i]) : 0];
-      __builtin_prefetch(places[i]);
-    }
-    for (std::size_t i = 0; i < pass; ++i) {
-      const LongPlace& place = *places[i];
-      const auto differs = [&](std::size_t slot) {
-        return (place.keys[slot].head ^ keys[i].head) | (place.keys[slot].tail ^ keys[i].tail) |
-               (place.lengths[slot] ^ lengths[i]);
-      };
-      const bool first = differs(0) == 0;
-      const bool second = differs(1) == 0;
-      const std::size_t at = missed[done + i];
-      const TokenId use_first = -static_cast<TokenId>(first);
-      const TokenId use_second = -static_cast<TokenId>(second);
-      ids[at] = (place.ids[0] & use_first) | (place.ids[1] & use_second);
-      missed[num_left] = static_cast<std::uint16_t>(at);
-      num_left += static_cast<std::size_t>(!first) & static_cast<std::size_t>(!second);
-    }
-  }
-  return num_left;
 }
 
 std::size_t PreTokenTable::FindShortPortable(const PreTokenTable& table, const char* text,

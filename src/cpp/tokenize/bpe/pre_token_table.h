@@ -1,13 +1,11 @@
 // Which pre-tokens are tokens, for the pre-tokens that texts consist of: short and frequent ones.
 //
-// Two hash tables, of the tokens with up to 8 bytes and of those with 9 to 16. A place is a cache
-// line, so that a look-up waits for memory once:
+// A hash table of the tokens with up to 8 bytes. A place is a cache line, so that a look-up waits
+// for memory once:
 //
-//     short   5 keys : u64 | 5 ids : u32 | count : u32
-//     long    2 keys : 2 u64 | 2 ids : u32 | 2 lengths : u32 | count : u32
+//     5 keys : u64 | 5 ids : u32 | count : u32
 //
-// A short key is the bytes, and for fewer than 8 of them 0xF8 + length as the eighth.
-//
+// A key is the bytes, and for fewer than 8 of them 0xF8 + length as the eighth.
 // 0xF8 and above are in no UTF-8, so that the keys of different texts differ. Tokens enter in the
 // order of their ranks, which is about that of their frequency, so that of those that want one
 // place the more frequent have it. A token that found its place taken is not in the table; a bit
@@ -35,20 +33,20 @@ namespace ctx::tokenize {
 class PreTokenTable {
  public:
   static constexpr std::size_t kShortBytes = 8;
-  static constexpr std::size_t kMaxBytes = 16;
 
   PreTokenTable() = default;
 
-  /// For so many tokens of the two kinds; the table lives as long as the memory.
-  PreTokenTable(std::size_t num_short, std::size_t num_long, LargePages& memory);
+  /// For so many tokens; the table lives as long as the memory.
+  PreTokenTable(std::size_t num_tokens, LargePages& memory);
 
   /// What memory that takes.
-  static std::size_t SizeBytes(std::size_t num_short, std::size_t num_long) noexcept;
+  static std::size_t SizeBytes(std::size_t num_tokens) noexcept {
+    return NumPlaces(num_tokens) * sizeof(ShortPlace);
+  }
 
-  /// Adds up to ByteTable::kMaxInserted tokens of up to kShortBytes bytes (InsertShort) or of more
-  /// up to kMaxBytes (InsertLong), but for those whose place tokens of lower rank have.
-  void InsertShort(std::span<const ByteTable::Key> tokens) noexcept;
-  void InsertLong(std::span<const ByteTable::Key> tokens) noexcept;
+  /// Adds up to ByteTable::kMaxInserted tokens of up to kShortBytes bytes, but for those whose
+  /// place tokens of lower rank have.
+  void Insert(std::span<const ByteTable::Key> tokens) noexcept;
 
   /// Looks up `count` pre-tokens, valid UTF-8, that follow each other from `text` on: ends[i] is
   /// where pre-token i ends, counted from `text`, and ends[-1] is 0. Writes ids[i] for those found;
@@ -67,39 +65,15 @@ class PreTokenTable {
     return short_is_full_[ShortIndex(ShortKey(word, length))];
   }
 
-  /// Likewise for the `num_missed` that FindShort missed, those of 9 to 16 bytes among them: writes
-  /// the ids of what it finds to ids[i], takes their numbers out of `missed`, and returns how many
-  /// are left. 16 bytes from where each begins must be readable.
-  std::size_t FindLong(const char* text, const std::uint16_t* ends, std::size_t num_missed,
-                       TokenId* ids, std::uint16_t* missed) const noexcept;
-
-  /// Whether a pre-token of 9 to 16 bytes that was not found may be a token all the same.
-  bool MayMissLong(const char* bytes, std::size_t length) const noexcept {
-    LongKey key = {};
-    std::memcpy(&key.head, bytes, 8);
-    std::memcpy(&key.tail, bytes + 8, length - 8);
-    return long_is_full_[LongIndex(key)];
-  }
-
  private:
   static constexpr std::size_t kTokensOfPlace = 5;
 
-  struct LongKey {
-    std::uint64_t head;
-    std::uint64_t tail;
-  };
   struct alignas(64) ShortPlace {
     std::array<std::uint64_t, kTokensOfPlace> keys;
     std::array<TokenId, kTokensOfPlace> ids;
     std::uint32_t count;
   };
-  struct alignas(64) LongPlace {
-    std::array<LongKey, 2> keys;
-    std::array<TokenId, 2> ids;
-    std::array<std::uint32_t, 2> lengths;
-    std::uint32_t count;
-  };
-  static_assert(sizeof(ShortPlace) == 64 && sizeof(LongPlace) == 64);
+  static_assert(sizeof(ShortPlace) == 64);
 
   static constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15;  // 2^64 / golden ratio
   // No text has these keys: that of an empty slot, and that of a pre-token of more than 8 bytes.
@@ -122,11 +96,8 @@ class PreTokenTable {
       0xFEull << 56, 0xFFull << 56, 0,
       kTooLongKey};
 
-  static std::size_t NumShortPlaces(std::size_t num_short) noexcept {
-    return std::bit_ceil(num_short / kTokensOfPlace + 2);
-  }
-  static std::size_t NumLongPlaces(std::size_t num_long) noexcept {
-    return std::bit_ceil(num_long / 2 + 2);
+  static std::size_t NumPlaces(std::size_t num_tokens) noexcept {
+    return std::bit_ceil(num_tokens / kTokensOfPlace + 2);
   }
   static std::uint64_t ShortKey(std::uint64_t word, std::size_t length) noexcept {
     const std::size_t i = std::min<std::size_t>(length, 9);
@@ -134,9 +105,6 @@ class PreTokenTable {
   }
   std::size_t ShortIndex(std::uint64_t key) const noexcept {
     return key * kMultiplier >> short_shift_;
-  }
-  std::size_t LongIndex(const LongKey& key) const noexcept {
-    return (key.head ^ std::rotl(key.tail * kMultiplier, 23)) * kMultiplier >> long_shift_;
   }
 
   using FindShortFunction = std::size_t (*)(const PreTokenTable&, const char*, const std::uint16_t*,
@@ -153,11 +121,8 @@ class PreTokenTable {
   static FindShortFunction FindShortFor(Isa isa) noexcept;
 
   std::span<ShortPlace> short_;
-  std::span<LongPlace> long_;
   std::vector<bool> short_is_full_;  // by place: a token found it taken
-  std::vector<bool> long_is_full_;
   int short_shift_ = 63;
-  int long_shift_ = 63;
   FindShortFunction find_short_ = nullptr;
 };
 

@@ -61,9 +61,8 @@ std::size_t TokenList::SizeBytes(std::size_t num_ranks, std::size_t num_bytes) n
 }
 
 void TokenList::Append(std::string_view token) noexcept {
-  const std::uint32_t begin = begins_[size_];
-  std::copy(token.begin(), token.end(), bytes_.begin() + begin);
-  begins_[++size_] = begin + static_cast<std::uint32_t>(token.size()) + 1;
+  std::copy(token.begin(), token.end(), bytes_.begin() + begins_[size_]);
+  Advance(static_cast<std::uint32_t>(token.size()));
 }
 
 // Of two constructors the destructor closes what is open when the second throws.
@@ -127,7 +126,7 @@ void PackedFiles::ReadRows(const File& file, TokenList& tokens) {
       throw LoadError(StrCat(file.path, ": truncated in row ", row, " of ", file.num_rows));
     }
     begin += length + 1;
-    tokens.begins_[++tokens.size_] = begin;
+    tokens.Advance(length);
   }
   if (begin - 1 != end) {
     throw LoadError(StrCat(file.path, ": ", end - (begin - 1), " bytes follow the last row"));

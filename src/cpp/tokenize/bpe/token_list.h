@@ -7,6 +7,7 @@
 //     bytes    .the .a . ...               rank 2 has no token
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -44,22 +45,50 @@ class TokenList {
   /// One more than the largest rank.
   std::size_t size() const noexcept { return size_; }
 
+  /// Ranks with a token.
+  std::size_t num_tokens() const noexcept { return num_tokens_; }
+  /// Of them, those of up to 8 bytes.
+  std::size_t num_short() const noexcept { return num_tokens_ - num_long_; }
+  /// Of the longest token.
+  std::size_t max_size() const noexcept { return max_size_; }
+
   /// Empty when there is no such token.
   std::string_view operator[](std::size_t rank) const noexcept {
     if (rank >= size_) return {};
-    return {bytes_.data() + begins_[rank], SizeOf(rank)};
+    const std::size_t begin = begins_[rank];
+    return {bytes_.data() + begin, begins_[rank + 1] - begin - 1};
   }
-  /// Of a rank below size(); 0 when there is no such token.
-  std::size_t SizeOf(std::size_t rank) const noexcept {
-    return begins_[rank + 1] - begins_[rank] - 1;
+
+  /// Calls visit(rank, bytes, length) for those of ranks [first, last) that have a token, and, so
+  /// that there is no branch for it, for those that have none with length 0.
+  template <typename Visit>
+  void ForEach(std::size_t first, std::size_t last, Visit visit) const {
+    std::uint32_t begin = begins_[first];
+    for (std::size_t rank = first; rank < last; ++rank) {
+      const std::uint32_t next = begins_[rank + 1];
+      visit(static_cast<Rank>(rank), bytes_.data() + begin, next - begin - 1);
+      begin = next;
+    }
   }
 
  private:
   friend class PackedFiles;
 
+  /// For the token of the next rank, whose bytes are in place.
+  void Advance(std::uint32_t length) noexcept {
+    num_tokens_ += length > 0;
+    num_long_ += length > 8;
+    max_size_ = std::max<std::size_t>(max_size_, length);
+    const std::uint32_t begin = begins_[size_];
+    begins_[++size_] = begin + length + 1;
+  }
+
   std::span<char> bytes_;
   std::span<std::uint32_t> begins_;
   std::size_t size_ = 0;
+  std::size_t num_tokens_ = 0;
+  std::size_t num_long_ = 0;
+  std::size_t max_size_ = 0;
 };
 
 /// Packed tables (tools/pack_vocabulary.py), a later one going on where the one before it ends. All

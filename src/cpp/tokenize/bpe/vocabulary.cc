@@ -56,7 +56,6 @@ class Vocabulary::Filler {
     MakeTables();
     for (std::size_t begin = 0; begin < table_.num_findable; begin += kBlock) InsertBlock(begin);
     if (is_bytes_) FinishBytes();
-    table_.memory.Trim();
   }
 
   /// Of the findable tokens, those that have a part of a character of three bytes. Symbols::kBytes
@@ -66,36 +65,22 @@ class Vocabulary::Filler {
  private:
   /// So few tokens that what they touch stays in the first-level cache.
   static constexpr std::size_t kBlock = 128;
-  /// By length, as the table of pre-tokens tells them apart.
-  enum Kind : std::size_t { kShort, kLong, kVeryLong, kNumKinds };
+  /// By length: those for the table of pre-tokens, and the others.
+  enum Kind : std::size_t { kShort, kLong, kNumKinds };
 
   void MakeTables() {
     const TokenList& tokens = table_.tokens;
-    for (Rank rank = 0; rank < tokens.size(); ++rank) {
-      table_.num_tokens += tokens.SizeOf(rank) != 0;
-    }
-    // Two loops without a branch are faster than one with.
-    std::size_t max_size = 0;
-    std::array<std::size_t, kNumKinds> num_above = {};
-    for (Rank rank = 0; rank < table_.num_findable; ++rank) {
-      const std::size_t size = tokens.SizeOf(rank);
-      max_size = std::max(max_size, size);
-      num_above[kShort] += size > 0;
-      num_above[kLong] += size > PreTokenTable::kShortBytes;
-      num_above[kVeryLong] += size > PreTokenTable::kMaxBytes;
-    }
-    table_.max_token_bytes = max_size;
+    table_.num_tokens = tokens.num_tokens();
     if (table_.id_of.empty()) {
       std::size_t num_ids = tokens.size();
-      while (num_ids > 1 && tokens.SizeOf(num_ids - 1) == 0) --num_ids;
+      while (num_ids > 1 && tokens[num_ids - 1].empty()) --num_ids;
       table_.max_id = num_ids == 0 ? 0 : static_cast<TokenId>(num_ids - 1);
     } else {
       table_.max_id = *std::max_element(table_.id_of.begin(), table_.id_of.end());
     }
-    table_.byte_table = ByteTable(num_above[kShort], table_.memory);
+    table_.byte_table = ByteTable(table_.num_tokens, table_.memory);
     if (!is_bytes_) return;
-    table_.pre_token_table = PreTokenTable(num_above[kShort] - num_above[kLong],
-                                           num_above[kLong] - num_above[kVeryLong], table_.memory);
+    table_.pre_token_table = PreTokenTable(tokens.num_short(), table_.memory);
     table_.byte_pairs = table_.memory.Take<Rank>(kBytePairs);
     std::fill(table_.byte_pairs.begin(), table_.byte_pairs.end(), kNoToken);
     table_.single_bytes.fill(kNoToken);
@@ -105,26 +90,23 @@ class Vocabulary::Filler {
   void InsertBlock(std::size_t begin) {
     std::array<std::array<ByteTable::Key, kBlock>, kNumKinds> keys;
     std::array<std::size_t, kNumKinds> counts = {};
-    const std::size_t end = std::min(begin + kBlock, table_.num_findable);
-    for (std::size_t rank = begin; rank < end; ++rank) {
-      const std::string_view token = table_.tokens[rank];
-      const std::size_t kind = std::size_t{token.size() > PreTokenTable::kShortBytes} +
-                               (token.size() > PreTokenTable::kMaxBytes);
-      keys[kind][counts[kind]] = {token.data(), static_cast<std::uint32_t>(token.size()),
-                                  static_cast<Rank>(rank)};
-      counts[kind] += !token.empty();
-    }
+    table_.tokens.ForEach(begin, std::min(begin + kBlock, table_.num_findable),
+                          [&](Rank rank, const char* bytes, std::uint32_t length) {
+                            const std::size_t kind = length > PreTokenTable::kShortBytes;
+                            keys[kind][counts[kind]] = {bytes, length, rank};
+                            counts[kind] += length != 0;
+                          });
     for (std::size_t kind = 0; kind < kNumKinds; ++kind) {
       const std::span of_kind = std::span(keys[kind]).first(counts[kind]);
       Insert(of_kind);
       if (!is_bytes_) continue;
       NoteWide(of_kind);
-      if (kind == kShort) NoteBytes(of_kind);
+      if (kind != kShort) continue;
+      NoteBytes(of_kind);
       if (!table_.id_of.empty()) {
         for (ByteTable::Key& key : of_kind) key.id = table_.id_of[key.id];
       }
-      if (kind == kShort) table_.pre_token_table.InsertShort(of_kind);
-      if (kind == kLong) table_.pre_token_table.InsertLong(of_kind);
+      table_.pre_token_table.Insert(of_kind);
     }
   }
 
@@ -184,7 +166,7 @@ std::shared_ptr<Vocabulary::Table> Vocabulary::MakeTable(std::size_t num_ranks,
   auto table = std::make_shared<Table>();
   table->memory =
       LargePages(TokenList::SizeBytes(num_ranks, num_bytes) + ByteTable::SizeBytes(num_ranks) +
-                 PreTokenTable::SizeBytes(num_ranks, num_ranks) + kBytePairs * sizeof(Rank));
+                 PreTokenTable::SizeBytes(num_ranks) + kBytePairs * sizeof(Rank));
   return table;
 }
 
@@ -194,6 +176,7 @@ Vocabulary Vocabulary::FromPackedFiles(std::span<const std::string> paths) {
   table->tokens = files.Read(table->memory);
   table->num_merged = table->tokens.size();
   table->num_findable = table->tokens.size();
+  table->max_token_bytes = table->tokens.max_size();
   std::string where;
   for (const std::string& path : paths) where += (where.empty() ? "" : ", ") + path;
   Filler(*table, where + ": ").Run();
@@ -286,6 +269,7 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
   table->priority_of = model.ranks;
   for (const TokenDefinition& token : model.whole_tokens) append(token.bytes, token.id);
   table->num_findable = table->tokens.size();
+  table->max_token_bytes = table->tokens.max_size();
   for (const auto* const tokens : {&model.unused_tokens, &model.user_defined}) {
     for (const TokenDefinition& token : *tokens) append(token.bytes, token.id);
   }

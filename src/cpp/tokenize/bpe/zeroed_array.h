@@ -1,5 +1,5 @@
-// An array for large tables that are filled and read at random: on large pages where the system has
-// them, so that it takes few page faults to fill and few translation misses to read.
+// An array for large tables that are filled bit by bit and read at random: memory that nobody has
+// touched takes none, and from 2 MB on it is on large pages where the system has them.
 #pragma once
 
 #include <sys/mman.h>
@@ -55,10 +55,13 @@ class ZeroedArray {
 
  private:
   static constexpr std::size_t kLargePage = std::size_t{1} << 21;
+  static constexpr std::size_t kMappedBytes = std::size_t{1} << 16;
 
-  bool is_mapped() const noexcept { return size_ >= kLargePage / sizeof(T); }
+  bool is_mapped() const noexcept { return size_ >= kMappedBytes / sizeof(T); }
   std::size_t mapped_bytes() const noexcept {
-    return (size_ * sizeof(T) + kLargePage - 1) / kLargePage * kLargePage;
+    const std::size_t size_bytes = size_ * sizeof(T);
+    return size_bytes < kLargePage ? size_bytes
+                                   : (size_bytes + kLargePage - 1) / kLargePage * kLargePage;
   }
 
   /// Null when there is no memory.
@@ -72,9 +75,11 @@ class ZeroedArray {
 
   /// Null when there is no memory.
   static void* Map(std::size_t size_bytes) noexcept {
-    void* const memory = ::mmap(nullptr, size_bytes + kLargePage, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const bool is_large = size_bytes >= kLargePage;
+    void* const memory = ::mmap(nullptr, size_bytes + (is_large ? kLargePage : 0),
+                                PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
+    if (!is_large) return memory;
     // What lies before the first border between large pages, and behind the last, goes back.
     char* const begin = static_cast<char*>(memory);
     const std::size_t before = -reinterpret_cast<std::uintptr_t>(begin) % kLargePage;
