@@ -78,32 +78,69 @@ std::size_t WriteUtf8(std::span<const Unit> units, char* const to) noexcept {
   return static_cast<std::size_t>(at - to);
 }
 
+/// So many bytes a unit has at most.
+template <typename Unit>
+constexpr std::size_t MaxUtf8Bytes(std::span<const Unit> /*units*/) noexcept {
+  return std::min<std::size_t>(4, 1 + sizeof(Unit));
+}
+
+/// Calls function(span of the str's units), of 1, 2 or 4 bytes each.
+template <typename Function>
+void WithUnits(PyObject* text, Function function) {
+  const auto size = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
+  const void* const data = PyUnicode_DATA(text);
+  switch (PyUnicode_KIND(text)) {
+    case PyUnicode_1BYTE_KIND:
+      return function(std::span(static_cast<const Py_UCS1*>(data), size));
+    case PyUnicode_2BYTE_KIND:
+      return function(std::span(static_cast<const Py_UCS2*>(data), size));
+    default:
+      return function(std::span(static_cast<const Py_UCS4*>(data), size));
+  }
+}
+
+/// Makes a str of the old kind a usual one.
+void RequireReady([[maybe_unused]] PyObject* text) {
+#if PY_VERSION_HEX < 0x030C0000
+  if (PyUnicode_READY(text) != 0) throw py::error_already_set();
+#endif
+}
+
 }  // namespace
 
 void Utf8Text::Transcode(PyObject* text) {
-#if PY_VERSION_HEX < 0x030C0000
-  if (PyUnicode_READY(text) != 0) throw py::error_already_set();  // a str of the old kind
-#endif
+  RequireReady(text);
   const auto size = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
-  const void* const data = PyUnicode_DATA(text);
   if (PyUnicode_IS_ASCII(text)) {
-    view_ = {static_cast<const char*>(data), size};
+    view_ = {static_cast<const char*>(PyUnicode_DATA(text)), size};
     return;
   }
-  const auto transcode = [&]<typename Unit>(const Unit* units) {
-    // A character of one byte has at most 2 in UTF-8, one of two at most 3.
-    copy_ =
-        std::make_unique_for_overwrite<char[]>(size * std::min<std::size_t>(4, 1 + sizeof *units));
-    view_ = {copy_.get(), WriteUtf8(std::span(units, size), copy_.get())};
-  };
-  switch (PyUnicode_KIND(text)) {
-    case PyUnicode_1BYTE_KIND:
-      return transcode(static_cast<const Py_UCS1*>(data));
-    case PyUnicode_2BYTE_KIND:
-      return transcode(static_cast<const Py_UCS2*>(data));
-    default:
-      return transcode(static_cast<const Py_UCS4*>(data));
-  }
+  WithUnits(text, [&](auto units) {
+    copy_ = std::make_unique_for_overwrite<char[]>(size * MaxUtf8Bytes(units));
+    view_ = {copy_.get(), WriteUtf8(units, copy_.get())};
+  });
+}
+
+Utf8Chunks::Utf8Chunks(py::handle text) : text_(text.ptr()) { RequireReady(text_); }
+
+std::string_view Utf8Chunks::Next() {
+  std::string_view chunk;
+  WithUnits(text_, [&](auto units) {
+    auto rest = units.subspan(done_);
+    if (rest.size() > num_chars_) {
+      const bool halves = IsHighSurrogate(rest[num_chars_ - 1]) && IsLowSurrogate(rest[num_chars_]);
+      rest = rest.first(num_chars_ + (halves ? 1 : 0));
+    }
+    done_ += rest.size();
+    const std::size_t max_bytes = rest.size() * MaxUtf8Bytes(units);
+    if (max_bytes > chunk_bytes_) {
+      chunk_ = std::make_unique_for_overwrite<char[]>(max_bytes);
+      chunk_bytes_ = max_bytes;
+    }
+    chunk = {chunk_.get(), WriteUtf8(rest, chunk_.get())};
+  });
+  num_chars_ = std::min(kMaxChars, 2 * num_chars_);
+  return chunk;
 }
 
 py::list ListOfIds(std::span<const TokenId> ids) {

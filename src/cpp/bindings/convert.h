@@ -61,6 +61,25 @@ class Utf8Text {
   std::string_view view_;
 };
 
+/// The same text in chunks of whole characters, for who needs no more at a time. The GIL is not
+/// needed.
+class Utf8Chunks {
+ public:
+  /// What has fewer characters is one chunk.
+  static constexpr std::size_t kMaxChars = std::size_t{1} << 15;
+
+  explicit Utf8Chunks(py::handle text);
+  /// The next one, until the next call; empty when there are no more.
+  std::string_view Next();
+
+ private:
+  PyObject* text_;
+  std::size_t done_ = 0;
+  std::size_t num_chars_ = 1024;  // of the next one: few at first, in case no more are wanted
+  std::unique_ptr<char[]> chunk_;
+  std::size_t chunk_bytes_ = 0;  // the room it has
+};
+
 /// Releases the GIL while alive when there is work enough to pay for it.
 class ReleaseGilForLongWork {
  public:

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -28,6 +29,7 @@
 #include "common/str_cat.h"
 #include "tokenize/decoder.h"
 #include "tokenize/encoding.h"
+#include "tokenize/text_counter.h"
 
 namespace ctx::bindings {
 namespace {
@@ -208,18 +210,38 @@ PyObject* EncodeBytes(EncodingCalls& self, const CallArguments& given) {
 
 // --- counting ---
 
+/// Counts a long text without making all its UTF-8, up to the limit; nothing when the encoding, or
+/// this text, needs it in one place, or when it lies there.
+std::optional<std::int64_t> CountInChunks(const Encoding& encoding, PyObject* text,
+                                          std::int64_t limit) {
+  const auto num_chars = static_cast<std::size_t>(PyUnicode_GET_LENGTH(text));
+  if (num_chars <= Utf8Chunks::kMaxChars || Utf8Text::Ready(text) || !encoding.CountsInChunks()) {
+    return std::nullopt;
+  }
+  Utf8Chunks chunks(text);
+  const ReleaseGilForLongWork release(num_chars);
+  tokenize::TextCounter counter(encoding, limit);
+  while (!counter.Full()) {
+    const std::string_view chunk = chunks.Next();
+    if (chunk.empty()) break;
+    counter.Feed(chunk);
+  }
+  counter.EndSection();
+  return counter.count();
+}
+
 PyObject* Count(EncodingCalls& self, const CallArguments& given) {
   static constexpr Parameters<1> kParameters{"count", {"text"}, 1, 1};
   const auto [text] = kParameters.Bind(given);
   const Encoding& encoding = EncodingOf(self);
   RequireStr(text, "text");
-  const Utf8Text utf8(text);
-  std::int64_t count;
-  {
+  auto count = CountInChunks(encoding, text, INT64_MAX);
+  if (!count) {
+    const Utf8Text utf8(text);
     const ReleaseGilForLongWork release(utf8.view().size());
     count = encoding.CountOrdinary(utf8.view());
   }
-  return PyLong_FromLongLong(count);
+  return PyLong_FromLongLong(*count);
 }
 
 /// Any int, those beyond 64 bits as the nearest.
@@ -240,6 +262,7 @@ bool TextFits(const Encoding& encoding, PyObject* text, std::int64_t limit) {
   const auto max_bytes = encoding.max_text_bytes_of_token();
   if (limit < 0) return false;
   if (max_bytes && num_chars / *max_bytes > static_cast<std::uint64_t>(limit)) return false;
+  if (const auto count = CountInChunks(encoding, text, limit)) return *count <= limit;
   const Utf8Text utf8(text);
   const ReleaseGilForLongWork release(utf8.view().size());
   return encoding.FitsOrdinary(utf8.view(), limit);

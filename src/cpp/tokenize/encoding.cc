@@ -596,10 +596,14 @@ void Encoding::EncodeNormalized(std::string_view utf8, std::size_t limit,
   rollback.Commit();
 }
 
+bool Encoding::CountsInChunks() const noexcept {
+  if (!normalizer_.empty()) return normalizer_.Promises(Normalizer::Position::kInputStart);
+  return pre_tokenizer_.pattern().has_value() && user_defined_.empty();
+}
+
 /// Whether chunks need less memory than a normalized copy, and are worth it.
 bool Encoding::IsCountedInChunks(std::size_t size_bytes) const noexcept {
-  return !normalizer_.empty() && size_bytes > TextCounter::kChunkBytes &&
-         normalizer_.Promises(Normalizer::Position::kInputStart);
+  return !normalizer_.empty() && size_bytes > TextCounter::kChunkBytes && CountsInChunks();
 }
 
 std::int64_t Encoding::CountNormalized(std::string_view utf8, std::size_t limit) const {

@@ -65,6 +65,10 @@ class Encoding {
   /// How many ids EncodeOrdinary would append; stores nothing.
   std::int64_t CountOrdinary(std::string_view utf8) const;
 
+  /// Whether a TextCounter does with chunks of the text what CountOrdinary does with all of it,
+  /// unless it gives up.
+  bool CountsInChunks() const noexcept;
+
   /// Whether CountOrdinary(utf8) <= limit, in O(limit): it stops as soon as the answer is known.
   /// (O(text) where a normalizer promises nothing, or normalizer or pre-tokenizer may take text
   /// away.)

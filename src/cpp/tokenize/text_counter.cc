@@ -31,25 +31,69 @@ std::size_t MaxSpellingBytes(const SpecialTokens& tokens) noexcept {
   return max_bytes;
 }
 
-/// A short text after which the scanner goes on as it does after `text`, which is the front of a
-/// long pre-token, up to its end; nothing when it may have to go back. Where a run of letters,
-/// numbers or symbols has come to, its last character tells.
-std::string_view StandIn(Pattern pattern, std::string_view text) noexcept {
-  const bool is_r50k = pattern == Pattern::kR50k;
-  const bool has_marks_in_words = pattern == Pattern::kQwen35;
-  if (!is_r50k && !has_marks_in_words && pattern != Pattern::kCl100k &&
-      pattern != Pattern::kLlama3 && pattern != Pattern::kQwen2) {
-    return {};
+/// What stands for the front of a long pre-token: so many bytes of it, which belong to it whatever
+/// follows, can be replaced by a short text, and the scanner goes on as it would.
+struct StandIn {
+  std::string_view text;  // empty when there is none
+  std::size_t num_replaced = 0;
+};
+
+const scan::Byte* BytesOf(std::string_view text) noexcept {
+  return reinterpret_cast<const scan::Byte*>(text.data());
+}
+
+/// Of white space: newlines take all before them, and else a word may take the last character.
+StandIn StandInOfWhitespace(Pattern pattern, std::string_view text) noexcept {
+  const std::size_t newline =
+      pattern == Pattern::kR50k ? std::string_view::npos : text.find_last_of("\r\n");
+  if (newline != std::string_view::npos) return {"\n", newline + 1};
+  return {" ", FloorCharacter(text, text.size() - 1)};
+}
+
+/// Of letters, where capitals make no difference: the last character tells.
+StandIn StandInOfRun(Pattern pattern, std::string_view text, bool begins_with_symbols) noexcept {
+  const auto at = FloorCharacter(text, text.size() - 1);
+  const scan::Char last = scan::ReadChar(BytesOf(text) + at);
+  if (last.Is(scan::kLetter) || (pattern == Pattern::kQwen35 && last.Is(kMark))) {
+    return {"a", text.size()};
   }
-  const auto* const data = reinterpret_cast<const scan::Byte*>(text.data());
-  const scan::Char last = scan::ReadChar(data + FloorCharacter(text, text.size() - 1));
-  if (last.Is(scan::kLetter) || (has_marks_in_words && last.Is(kMark))) return "a";
-  if (last.Is(kNumber)) return is_r50k ? "1" : "";
-  if (last.Is(scan::kSymbol)) return "!!";  // two, as one may be the prefix of a word
-  // Newlines behind symbols, unless all is white space.
-  const scan::Char first = scan::ReadChar(data);
+  if (last.Is(kNumber) && pattern == Pattern::kR50k) return {"1", text.size()};
+  if (last.Is(scan::kSymbol)) return {"!!", text.size()};  // one may be the prefix of a word
+  if (last.Is(kNewline) && begins_with_symbols) return {"!!\n", text.size()};
+  return {};
+}
+
+/// Of letters, where a capital behind a small one begins a word: the first small one tells, or a
+/// caseless one, for it may be the last of the word.
+StandIn StandInOfCasedRun(std::string_view text, bool begins_with_symbols) noexcept {
+  if (begins_with_symbols) {
+    const bool has_newline = text.find_first_of("\r\n") != std::string_view::npos;
+    return {has_newline ? "!!\n" : "!!", text.size()};
+  }
+  bool has_caseless = false;
+  const scan::Byte* const end = BytesOf(text) + text.size();
+  const scan::Char first = scan::ReadChar(BytesOf(text));
+  for (const scan::Byte* at = first.Is(scan::kLetter) ? BytesOf(text) : first.next; at < end;) {
+    const scan::Char c = scan::ReadChar(at);
+    if (c.Is(kLower)) return {"a", text.size()};
+    has_caseless |= c.Is(kCaseless | kMark);
+    at = c.next;
+  }
+  return {has_caseless ? "\u3042" : "A", text.size()};
+}
+
+/// For a text that is a long pre-token which is not final.
+StandIn StandInFor(Pattern pattern, std::string_view text) noexcept {
+  if (pattern == Pattern::kDeepSeek) return {};
+  constexpr unsigned kWord = scan::kLetter | kMark;
+  const bool is_cased = pattern == Pattern::kO200k || pattern == Pattern::kTekken;
+  const scan::Char first = scan::ReadChar(BytesOf(text));
   const scan::Char second = scan::ReadChar(first.next);
-  return last.Is(kNewline) && (first.Is(scan::kSymbol) || second.Is(scan::kSymbol)) ? "!!\n" : "";
+  if (first.Is(kSpace) && second.Is(kSpace)) return StandInOfWhitespace(pattern, text);
+  const bool is_of_symbols = is_cased ? !first.Is(kWord) && !second.Is(kWord)
+                                      : first.Is(scan::kSymbol) || second.Is(scan::kSymbol);
+  return is_cased ? StandInOfCasedRun(text, is_of_symbols)
+                  : StandInOfRun(pattern, text, is_of_symbols);
 }
 
 }  // namespace
@@ -121,21 +165,24 @@ void TextCounter::Take(std::string_view normalized, bool stays, std::size_t expe
   }
   CountFinal();
   if (!stays) OwnOpen(expected_bytes);
-  if (owns_open_ && open_.size() >= std::max(kLongBytes, max_chunk_bytes_)) SetAside();
+  if (owns_open_ && open_.size() == tried_bytes_ && stand_in_bytes_ == 0 &&
+      max_symbol_bytes_ == 0 && encoding_.pre_tokenizer().pattern() &&
+      open_.size() >= std::max(kLongBytes, max_chunk_bytes_)) {
+    SetAside();
+  }
 }
 
 /// Counts the final pre-tokens at the front of open_.
 void TextCounter::CountFinal() {
+  if (open_.size() < 2 * tried_bytes_) return;
   if (stand_in_bytes_ != 0) {
     const std::size_t end = EndOfFirst(open_, /*is_final=*/true);
-    const std::size_t num_known = end == 0 ? open_.size() : end;
-    pre_token_.Feed(open_.substr(stand_in_bytes_, num_known - stand_in_bytes_));
-    if (end == 0) return StandInFor(StandIn(*encoding_.pre_tokenizer().pattern(), open_));
+    if (end == 0) return SetAside();
+    pre_token_.Feed(open_.substr(stand_in_bytes_, end - stand_in_bytes_));
     EndPreToken();
-    stand_in_bytes_ = tried_bytes_ = 0;
+    stand_in_bytes_ = 0;
     open_.remove_prefix(end);
   }
-  if (open_.size() < 2 * tried_bytes_) return;
   const std::size_t num_final = encoding_.FinalPrefix(open_);
   if (num_final != 0) count_ += encoding_.CountNormalized(open_, num_final);
   open_.remove_prefix(num_final);
@@ -148,22 +195,23 @@ std::size_t TextCounter::EndOfFirst(std::string_view text, bool is_final) const 
   });
 }
 
-/// Gives the bytes of open_ away if they are one pre-token, and its scanner can do without.
+/// Feeds of open_, the front of a long pre-token, what belongs to it whatever follows.
 void TextCounter::SetAside() {
-  const auto pattern = encoding_.pre_tokenizer().pattern();
-  if (!pattern || max_symbol_bytes_ != 0 || stand_in_bytes_ != 0) return;
-  if (EndOfFirst(open_, /*is_final=*/false) != open_.size()) return;
-  const std::string_view stand_in = StandIn(*pattern, open_);
-  if (stand_in.empty()) return;
-  pre_token_.Feed(open_);
-  StandInFor(stand_in);
-}
-
-void TextCounter::StandInFor(std::string_view stand_in) {
-  std::string(stand_in).swap(open_text_);
+  tried_bytes_ = open_.size();
+  const Pattern pattern = *encoding_.pre_tokenizer().pattern();
+  const StandIn stand_in = StandInFor(pattern, open_);
+  if (stand_in.text.empty() || stand_in.num_replaced <= stand_in_bytes_) return;
+  // White space apart, a scanner may have gone back to where the pre-token would end now.
+  if (stand_in.num_replaced == open_.size() && EndOfFirst(open_, false) != open_.size()) {
+    return;
+  }
+  pre_token_.Feed(open_.substr(stand_in_bytes_, stand_in.num_replaced - stand_in_bytes_));
+  std::string kept(stand_in.text);
+  kept.append(open_.substr(stand_in.num_replaced)).swap(open_text_);
   open_ = open_text_;
   owns_open_ = true;
-  stand_in_bytes_ = stand_in.size();
+  stand_in_bytes_ = stand_in.text.size();
+  tried_bytes_ = open_.size();
 }
 
 void TextCounter::OwnOpen(std::size_t expected_bytes) {
@@ -174,7 +222,10 @@ void TextCounter::OwnOpen(std::size_t expected_bytes) {
     owns_open_ = true;
   }
   // Memory that nobody writes to costs nothing; growing by copies would take twice as much.
-  if (open_.size() > max_chunk_bytes_) open_text_.reserve(open_.size() + expected_bytes);
+  const std::size_t num_expected = open_.size() + expected_bytes;
+  if (open_.size() > max_chunk_bytes_ && num_expected > open_text_.capacity()) {
+    open_text_.reserve(std::max(num_expected, 2 * open_.size()));
+  }
   open_ = open_text_;
 }
 

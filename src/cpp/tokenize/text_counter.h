@@ -6,10 +6,10 @@
 // as it comes.
 //
 // Keeps a chunk or two, whatever the text, but for what the normalizer has changed and the
-// pre-tokenizer cannot cut yet (a run of white space; with scanners other than cl100k's, its kin's
-// and r50k's any pre-token), and for characters that the normalizer may still join (a letter under
-// many marks). Where one of them promises nothing (Normalizer::Promises, PreTokenizer::FinalPrefix)
-// that is all the text.
+// pre-tokenizer cannot cut yet (capitals behind a caseless letter, blanks behind a newline; with
+// DeepSeek's scanner any pre-token), and for characters that the normalizer may still join (a
+// letter under many marks). Where one of them promises nothing (Normalizer::Promises,
+// PreTokenizer::FinalPrefix) that is all the text.
 #pragma once
 
 #include <cstddef>
@@ -61,7 +61,6 @@ class TextCounter {
   void CountFinal();
   std::size_t EndOfFirst(std::string_view text, bool is_final) const;
   void SetAside();
-  void StandInFor(std::string_view stand_in);
   void OwnOpen(std::size_t expected_bytes);
   void EndPreToken();
 
@@ -80,7 +79,7 @@ class TextCounter {
   std::string_view open_;        // normalized text behind the last final pre-token
   std::string open_text_;        // backs open_, unless that is text of the caller
   bool owns_open_ = false;       // whether it does
-  std::size_t tried_bytes_ = 0;  // so much of open_ has no final pre-token
+  std::size_t tried_bytes_ = 0;  // so much of open_ is known to have no final pre-token
   std::string pending_;          // normalized text in which a symbol may still begin
   // The pre-token that is open, without a pre-tokenizer or when it has grown long: then so many
   // bytes of open_ stand for what it has been fed.

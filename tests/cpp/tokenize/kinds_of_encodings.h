@@ -85,7 +85,7 @@ inline std::vector<KindOfEncoding> KindsOfEncodings() {
   for (const char* const name : {"cl100k_base", "qwen3"})
     kinds.push_back({name, SharedShipped(name)});
   for (const Pattern pattern :
-       {Pattern::kR50k, Pattern::kO200k, Pattern::kQwen35, Pattern::kDeepSeek}) {
+       {Pattern::kR50k, Pattern::kO200k, Pattern::kQwen35, Pattern::kTekken, Pattern::kDeepSeek}) {
     const std::string number = std::to_string(static_cast<int>(pattern));
     add("NFC and pattern " + number, ByteModel(), nfc, PreTokenizer(pattern).steps());
   }
@@ -137,6 +137,13 @@ inline std::string HardText(std::mt19937& random, std::size_t num_pieces) {
       {"\ufb01", "1", "\u2160", "\u3316", "\U0001d160", "\u4e2d", "\U0001f99c", "x", " "},
       {"a"},
       {"!", "\u0301"},
+      {" ", "\u3000", "\u3000"},
+      {" ", "\u3000", " ", "\u3000", "\n"},
+      {"a", "A", "\u3042", "\u3042", "'s"},
+      {"A"},
+      {"A", "\u3042"},
+      {"!", "/", "/", "\n"},
+      {"\u4e2d", "\u4e2d", "\u3002", "a", "'s "},
       {"1"}};
   const auto& alphabet = alphabets[random() % alphabets.size()];
   std::string text;

@@ -12,6 +12,7 @@
 // from any thread.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -135,8 +136,31 @@ std::size_t ForEachFinalPreToken(Pattern pattern, std::string_view text, Visit&&
   });
 }
 
+/// A place close to the end of `text` where each pattern cuts, whatever stands elsewhere; 0 when
+/// none is found in O(1). No alternative of any has white space or these punctuation marks behind a
+/// letter.
+inline std::size_t CertainCut(std::string_view text) noexcept {
+  constexpr std::size_t kLookedAt = 256;
+  const auto* const data = reinterpret_cast<const scan::Byte*>(text.data());
+  const std::size_t first = text.size() - std::min(text.size(), kLookedAt);
+  for (std::size_t at = text.size(); at-- > first + 1;) {
+    const std::string_view rest = text.substr(at);
+    if (rest[0] != ' ' && rest[0] != '\n' && !rest.starts_with("\u3001") &&
+        !rest.starts_with("\u3002") && !rest.starts_with("\uFF0C")) {
+      continue;
+    }
+    std::size_t before = at - 1;
+    while (before > 0 && (data[before] & 0xC0) == 0x80) --before;
+    if (scan::ReadChar(data + before).Is(scan::kLetter)) return at;
+  }
+  return 0;
+}
+
 inline std::size_t FinalPrefix(Pattern pattern, std::string_view text) noexcept {
-  return WithPattern(pattern, [text](auto constant) { return FinalPrefix<constant()>(text); });
+  const std::size_t cut = CertainCut(text);
+  return cut + WithPattern(pattern, [rest = text.substr(cut)](auto constant) {
+           return FinalPrefix<constant()>(rest);
+         });
 }
 
 }  // namespace ctx::tokenize
