@@ -48,10 +48,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 @pytest.fixture(scope="module")
 def table(request):
     """Rows of cells, which are printed in the end under a header for each kind of call."""
-    # glibc gives blocks past 32 MiB back to the system, which clears them anew for each call: a
-    # step in the time that says nothing of the algorithm.
-    assert LIBC.mallopt(M_MMAP_MAX, 0)
-    assert LIBC.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+    keep_memory(True)
     rows: dict[str, list[str]] = {}
     yield rows
     with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
@@ -64,6 +61,16 @@ def seconds(call: Callable[[], object]) -> float:
     begin = time.process_time()
     call()
     return time.process_time() - begin
+
+
+def keep_memory(keep: bool) -> None:
+    """Let glibc keep what is freed, or give large blocks back as it does by default.
+
+    Blocks that it gives back the system clears anew for each call: a step in the time that says
+    nothing of the algorithm. Blocks that it keeps count as taken.
+    """
+    assert LIBC.mallopt(M_MMAP_MAX, 0 if keep else 65536)
+    assert LIBC.mallopt(M_TRIM_THRESHOLD, 1 << 30 if keep else 128 << 10)
 
 
 def texts_of(name: str) -> tuple[list[str], str]:
@@ -97,11 +104,14 @@ def exponent(call: Callable[[str], object], smalls: list[str], large: str) -> tu
 
 def peak_bytes(call: Callable[[], object]) -> int:
     """Return how far the resident size rose above what it was before the call."""
+    keep_memory(False)
     LIBC.malloc_trim(0)  # else memory kept from before would hide what is taken
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak
     before = _status("VmRSS")
     call()
-    return max(0, _status("VmHWM") - before)
+    peak = _status("VmHWM")
+    keep_memory(True)
+    return max(0, peak - before)
 
 
 def _status(field: str) -> int:
