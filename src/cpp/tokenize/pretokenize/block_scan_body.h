@@ -1,8 +1,14 @@
 // The algorithm of block_scan.h, compiled once for each instruction set. The including file defines
 // CTX_TARGET (a target attribute) and includes block_scan_avx2.h or the like first, which has
 //
+//     Mask LowBits(unsigned count)                 the lowest bits, or all
 //     AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid)
 //                                                  of 64 bytes, of which the valid ones may be read
+//     WideMasks ClassifyWide(const Byte* bytes, std::size_t size, Mask not_ascii, Mask leads,
+//                            Straddler& straddler)
+//                                                  likewise of characters beyond ASCII, of which
+//                                                  `leads` are the first bytes; `size` bytes are
+//                                                  text, also beyond the 64; replaces `straddler`
 //     std::size_t StorePositions(Mask mask, unsigned base, std::uint16_t* to)
 //                                                  base + i for every bit i; may write 64 numbers
 //
@@ -63,16 +69,6 @@ struct Block {
   CTX_INLINE Mask letter() const noexcept { return upper | lower | caseless; }
 };
 
-/// A character at the end of a block that goes on in the next.
-struct Straddler {
-  unsigned num_bytes = 0;  // of the next block
-  unsigned class_bit = 0;
-};
-
-CTX_INLINE Mask LowBits(unsigned count) noexcept {
-  return count >= 64 ? ~Mask{0} : (Mask{1} << count) - 1;
-}
-
 /// P and N by `distance` bytes, 1 to 63.
 CTX_INLINE Mask Before(Mask mask, Mask previous, unsigned distance = 1) noexcept {
   return mask << distance | previous >> (64 - distance);
@@ -84,34 +80,6 @@ CTX_INLINE Mask After(Mask mask, Mask next, unsigned distance = 1) noexcept {
 /// The bits of `within` from each seed on to where its run ends; seeds are in `within`.
 CTX_INLINE Mask Flood(Mask within, Mask seeds) noexcept {
   return (within & ~(within + seeds)) | seeds;
-}
-
-CTX_INLINE void ClassifyBeyondAscii(const Byte* at, Mask not_ascii, Mask continuation, Block& block,
-                                    Straddler& straddler) noexcept {
-  // By class bit: upper, lower, caseless, mark, number, space, punctuation, other.
-  std::array<Mask, 8> classes = {};
-  if (straddler.num_bytes != 0) {
-    classes[straddler.class_bit] = LowBits(straddler.num_bytes);
-    straddler.num_bytes = 0;
-  }
-  for (Mask leads = not_ascii & ~continuation; leads != 0; leads &= leads - 1) {
-    const auto i = static_cast<unsigned>(std::countr_zero(leads));
-    const auto [code_point, size_bytes] = DecodeUtf8(at + i);
-    const auto class_bit = static_cast<unsigned>(std::countr_zero(CharClassesOf(code_point)));
-    const auto size = static_cast<unsigned>(size_bytes);
-    classes[class_bit] |= LowBits(size) << i;
-    block.wide[size - 2] |= Mask{1} << i;
-    if (i + size > 64) straddler = {i + size - 64, class_bit};
-  }
-  block.upper |= classes[0];
-  block.lower |= classes[1];
-  block.caseless = classes[2];
-  block.mark = classes[3];
-  block.number |= classes[4];
-  block.has_wide_number = classes[4] != 0;
-  block.space |= classes[5];
-  block.symbol |= classes[6] | classes[7];
-  block.is_ascii = false;
 }
 
 /// The block that begins at `at`, of which `size` bytes are text (64 or more: all).
@@ -131,7 +99,18 @@ CTX_INLINE void Classify(const Byte* at, std::size_t size, Block& block,
   block.lead = ~ascii.continuation & valid;
   block.symbol = valid & ~(ascii.upper | ascii.lower | ascii.digit | ascii.space | ascii.not_ascii);
   if (ascii.not_ascii != 0) {
-    ClassifyBeyondAscii(at, ascii.not_ascii, ascii.continuation, block, straddler);
+    const WideMasks wide =
+        ClassifyWide(at, size, ascii.not_ascii, ascii.not_ascii & ~ascii.continuation, straddler);
+    block.upper |= wide.classes[0];
+    block.lower |= wide.classes[1];
+    block.caseless = wide.classes[2];
+    block.mark = wide.classes[3];
+    block.number |= wide.classes[4];
+    block.has_wide_number = wide.classes[4] != 0;
+    block.space |= wide.classes[5];
+    block.symbol |= wide.classes[6] | wide.classes[7];
+    for (std::size_t i = 0; i < 3; ++i) block.wide[i] = wide.leads[i];
+    block.is_ascii = false;
   }
 }
 

@@ -1,6 +1,7 @@
 // What the block scanners of all instruction sets share with their code for one.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -16,6 +17,18 @@ struct AsciiMasks {
   Mask upper, lower, digit, space, newline, blank, quote, slash;
   Mask not_ascii;     // 0x80 to 0xFF
   Mask continuation;  // of them, 0x80 to 0xBF
+};
+
+/// The characters of several bytes in a block.
+struct WideMasks {
+  std::array<Mask, 8> classes;  // all their bytes, by the first eight of CharClass
+  std::array<Mask, 3> leads;    // the first bytes of those of 2, 3 and 4 bytes
+};
+
+/// A character at the end of a block that goes on in the next.
+struct Straddler {
+  unsigned num_bytes = 0;  // of the next block
+  Byte classes = 0;        // the first eight of CharClass
 };
 
 }  // namespace ctx::tokenize
