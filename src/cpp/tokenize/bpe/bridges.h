@@ -70,7 +70,8 @@ class Bridges {
             ++at;
             continue;
           }
-          if (!MayJoin(text + at)) *to++ = static_cast<std::uint16_t>(at);
+          *to = static_cast<std::uint16_t>(at);  // without a branch: hard to guess
+          to += !MayJoin(text + at);
           at += 3;
         }
       }
