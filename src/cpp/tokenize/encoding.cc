@@ -45,11 +45,7 @@ class AppendIds {
   void Special(TokenId id) { ids_.Push(id); }
   void Token(Rank rank) { ids_.Push(vocabulary_.IdOf(rank)); }
   void Merge(std::string_view bytes, const char* readable_end) {
-    if (bytes.size() > kShortBytes) {
-      std::vector<Rank> merged;
-      MergeLong(vocabulary_, bytes, merged);
-      return Append(merged);
-    }
+    if (bytes.size() > kShortBytes) return EncodeLong(vocabulary_, bytes, ids_);
     std::array<Rank, kShortBytes> merged;
     const std::size_t num_ranks = MergeShort(vocabulary_, bytes, readable_end, merged.data());
     Append(std::span(merged).first(num_ranks));
@@ -108,7 +104,7 @@ class CountIds {
   void Token(Rank /*rank*/) noexcept { ++count_; }
   void Merge(std::string_view bytes, const char* readable_end) {
     if (bytes.size() > kShortBytes) {
-      count_ += CountMerged(vocabulary_, bytes);
+      count_ += CountLong(vocabulary_, bytes);
       return;
     }
     std::array<Rank, kShortBytes> merged;

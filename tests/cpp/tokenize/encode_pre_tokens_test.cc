@@ -183,19 +183,71 @@ TEST_CASE("where characters are cut apart no token joins them") {
   }
 }
 
-TEST_CASE("the shipped vocabularies merge to each of their wide tokens") {
+TEST_CASE("the shipped vocabularies merge to each of their tokens") {
   // So that parts may be looked up; Vocabulary takes it for granted.
   for (const char* const name : {"r50k_base", "p50k_base", "cl100k_base", "o200k_base", "qwen3"}) {
     const Vocabulary& vocabulary = Shipped(name).vocabulary();
     for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
       const std::string_view token = vocabulary.Bytes(rank);
-      const bool is_ascii = std::all_of(
-          token.begin(), token.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-      if (is_ascii) continue;
+      if (token.empty()) continue;
       std::vector<Rank> merged;
       MergeLong(vocabulary, token, merged);
       REQUIRE(merged == std::vector<Rank>{rank});
     }
+  }
+}
+
+TEST_CASE("long pre-tokens become what merging them in one go gives") {
+  constexpr std::array<std::string_view, 24> kCharacters = {
+      "a",      "e",      "n",      "T",      "7",      "+",      " ",      "\t",
+      "\n",     "\r",     "\u00E0", "\u00E9", "\u00F6", "\u00A0", "\u0436", "\u05D0",
+      "\u4E2D", "\u56FD", "\u306E", "\u3000", "\uD55C", "\u2003", "\u179A", "\U0001F600"};
+  std::mt19937 random(13);
+  for (const char* const name : {"cl100k_base", "o200k_base", "r50k_base", "qwen3"}) {
+    const Vocabulary& vocabulary = Shipped(name).vocabulary();
+    for (int round = 0; round < 200; ++round) {
+      const std::size_t size = round % 20 == 0 ? 30000 : 65 + random() % 300;
+      std::array<std::string_view, 6> some;
+      for (auto& character : some) character = kCharacters[random() % kCharacters.size()];
+      const std::size_t variety = 1 + random() % some.size();
+      std::string bytes;
+      while (bytes.size() < size) {
+        // Now and then a run as long as all that is cut at a time.
+        const std::size_t times = random() % 2000 == 0 ? 9000 : 1;
+        const std::string_view character = some[random() % variety];
+        for (std::size_t i = 0; i < times; ++i) bytes += character;
+      }
+      std::vector<TokenId> expected;
+      MergeLong(vocabulary, bytes, expected);
+      const ctx::testing::GuardedText text(bytes);
+      IdMemory ids;
+      EncodeLong(vocabulary, text.view(), ids);
+      REQUIRE(std::vector<TokenId>(ids.view().begin(), ids.view().end()) == expected);
+      CHECK(CountLong(vocabulary, text.view()) == static_cast<std::int64_t>(ids.size()));
+    }
+  }
+}
+
+TEST_CASE("where bytes are cut apart no token joins them") {
+  for (const char* const name : {"r50k_base", "cl100k_base", "o200k_base", "qwen3"}) {
+    const Vocabulary& vocabulary = Shipped(name).vocabulary();
+    std::array<std::uint16_t, 512> parts;
+    for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
+      // Within whole characters, as text has them, whatever stands on both sides.
+      const std::string token(vocabulary.Bytes(rank));
+      for (const std::string_view before : {"", "\xC3", "\xE4\xB8", "\xE4", "\xF0\x9F"}) {
+        for (const std::string_view after : {"", "\xA9", "\xB8\xAD", "z"}) {
+          const std::string bytes = std::string(before) + token + std::string(after);
+          if (ValidUtf8Prefix(bytes) != bytes.size()) continue;
+          const std::size_t count = vocabulary.byte_bridges()->Cut(bytes, parts.data());
+          for (std::size_t i = 0; i < count; ++i) {
+            REQUIRE((parts[i] <= before.size() || parts[i] >= before.size() + token.size()));
+          }
+        }
+      }
+    }
+    const std::string strange = "q\u00E7\u00F5Zjq\u00F5\u00E7QzX";
+    CHECK(vocabulary.byte_bridges()->Cut(strange, parts.data()) > 3);
   }
 }
 

@@ -81,6 +81,17 @@ class Bridges {
     return static_cast<std::size_t>(to - first);
   }
 
+  /// Whether there are characters of three bytes on both sides. Three bytes on both are readable.
+  static bool IsBetweenWide(const char* border) noexcept {
+    return IsLead(border[-3]) && IsLead(border[0]);
+  }
+  /// Whether a token may join them.
+  bool MayJoin(const char* border) const noexcept {
+    const std::size_t pair = PairBit(border);
+    const std::size_t partial = PartialBit(border);
+    return ((pairs_[pair / 64] >> pair % 64 | partial_[partial / 64] >> partial % 64) & 1) != 0;
+  }
+
  private:
   static constexpr std::size_t kBitsPerPair = 12;
   static constexpr std::size_t kShortBytes = 8;  // one look-up does for these
@@ -113,11 +124,6 @@ class Bridges {
   static std::size_t PartialBit(const char* border) noexcept {
     return std::size_t{static_cast<unsigned char>(border[-1])} << 8 |
            static_cast<unsigned char>(border[0]);
-  }
-  bool MayJoin(const char* border) const noexcept {
-    const std::size_t pair = PairBit(border);
-    const std::size_t partial = PartialBit(border);
-    return ((pairs_[pair / 64] >> pair % 64 | partial_[partial / 64] >> partial % 64) & 1) != 0;
   }
 
   std::vector<std::uint64_t> pairs_;  // bits, by hash

@@ -22,7 +22,7 @@ class PreTokenEncoder {
 
   /// Tells the output, in order: Tokens(ids, count) of so many pre-tokens that are tokens,
   /// Merged(ids, count) of one that is not, with 8 ids readable from `ids` on in either case; and
-  /// Long(std::string_view) for those of more than kShortBytes bytes.
+  /// Long(std::string_view) for those of more than kMaxBytes.
   template <typename Output>
   void Run(Output& output) {
     const std::size_t num_missed = FindInTable();
@@ -34,7 +34,7 @@ class PreTokenEncoder {
         const std::size_t i = missed_[begin + m];
         output.Tokens(ids_.data() + done, i - done);
         done = i + 1;
-        if (asked_[m].length <= kShortBytes) {
+        if (asked_[m].length <= kMaxBytes) {
           output.Merged(asked_[m].ids, asked_[m].count);
         } else {
           output.Long({asked_[m].bytes, asked_[m].length});
@@ -47,6 +47,7 @@ class PreTokenEncoder {
  private:
   /// As many missed pre-tokens are dealt with at a time.
   static constexpr std::size_t kGroup = 64;
+  static constexpr std::size_t kMaxBytes = LongMemo::kMaxBytes;
 
   /// A missed pre-token, and what becomes of it.
   struct Asked {
@@ -86,7 +87,7 @@ class PreTokenEncoder {
     return num_missed;
   }
 
-  void EncodeGroup(std::size_t begin, std::size_t size) noexcept {
+  void EncodeGroup(std::size_t begin, std::size_t size) {
     const ShortMemo& memo = vocabulary_.short_memo();
     for (std::size_t m = 0; m < size; ++m) {
       Asked& asked = asked_[m];
@@ -112,14 +113,14 @@ class PreTokenEncoder {
     if (num_wanted > 0) FindElsewhere(num_wanted);
   }
 
-  void FindElsewhere(std::size_t num_wanted) noexcept {
+  void FindElsewhere(std::size_t num_wanted) {
     for (std::size_t i = 0; i < num_wanted; ++i) {
       vocabulary_.short_memo().PrefetchFar(wanted_[i].asked->key);
     }
     std::size_t num_left = 0;
     for (std::size_t i = 0; i < num_wanted; ++i) {
       Asked& asked = *wanted_[i].asked;
-      if (asked.length > kShortBytes) continue;
+      if (asked.length > kMaxBytes) continue;
       if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
         asked.count = vocabulary_.short_memo().FindFar(asked.key, asked.ids);
         if (asked.count - 1 < ShortMemo::kMaxIds) continue;
@@ -136,6 +137,11 @@ class PreTokenEncoder {
       asked.count = Find(wanted_[i]);
       room += asked.count;
       if (asked.count != 0) continue;
+      if (asked.length > kShortBytes) {
+        MergeAlone(asked);
+        room += asked.count;
+        continue;
+      }
       merges_[num_merges] = {asked.bytes, asked.length, room, 0};
       merged_[num_merges++] = &asked;
       room += asked.length;
@@ -148,6 +154,15 @@ class PreTokenEncoder {
       ToIds(asked.ids, asked.count);
       Remember(asked);
     }
+  }
+
+  void MergeAlone(Asked& asked) {
+    std::vector<Rank> ranks;
+    MergeLong(vocabulary_, {asked.bytes, asked.length}, ranks);
+    std::copy(ranks.begin(), ranks.end(), asked.ids);
+    asked.count = ranks.size();
+    ToIds(asked.ids, asked.count);
+    Remember(asked);
   }
 
   /// Brings near where Find will look.
@@ -248,8 +263,53 @@ class PreTokenEncoder {
   std::array<MergeRequest, kGroup> merges_;
   std::array<Asked*, kGroup> merged_;
   // From the short memo, then the others, then what Find may write beyond.
-  std::array<TokenId, kGroup*(ShortMemo::kMaxIds + kShortBytes) + LongMemo::kMaxIds> group_ids_;
+  std::array<TokenId, kGroup*(ShortMemo::kMaxIds + kMaxBytes) + LongMemo::kMaxIds> group_ids_;
 };
+
+/// Output that takes the parts of a long pre-token.
+template <typename Output>
+class OfParts {
+ public:
+  explicit OfParts(Output& output) : output_(output) {}
+  void Tokens(const TokenId* ids, std::size_t count) { output_.Tokens(ids, count); }
+  void Merged(const TokenId* ids, std::size_t count) { output_.Merged(ids, count); }
+  void Long(std::string_view bytes) { output_.Uncut(bytes); }
+
+ private:
+  Output& output_;
+};
+
+/// Encodes a pre-token that is too long for the memos, by its parts if it has any: few pairs of
+/// bytes stand together in a token, so that of what nobody has seen before most falls apart. What
+/// does not goes to output.Uncut.
+template <typename Output>
+void RunLong(const Vocabulary& vocabulary, std::string_view bytes, Output& output) {
+  const ByteBridges* const bridges = vocabulary.byte_bridges();
+  if (bridges == nullptr) return output.Uncut(bytes);
+  constexpr std::size_t kBytesAtATime = 8192;
+  static_assert(kBytesAtATime <= kMaxPreTokens);
+  const char* const readable_end = bytes.data() + bytes.size();
+  OfParts of_parts(output);
+  std::array<std::uint16_t, 1 + kBytesAtATime + 8> ends;
+  ends[0] = 0;
+  while (!bytes.empty()) {
+    const std::string_view front = bytes.substr(0, kBytesAtATime);
+    std::size_t count = bridges->Cut(front, &ends[1]);
+    std::size_t end = ends[count];
+    if (count == 0) {
+      end = bridges->NextCut(bytes, front.size());
+      output.Uncut(bytes.substr(0, end));
+    } else {
+      if (front.size() == bytes.size()) {
+        end = front.size();
+        ends[++count] = static_cast<std::uint16_t>(end);
+      }
+      const PreTokens parts = {bytes.data(), &ends[1], count, readable_end, /*has_wide=*/false};
+      PreTokenEncoder(vocabulary, parts).Run(of_parts);
+    }
+    bytes.remove_prefix(end);
+  }
+}
 
 class AppendIds {
  public:
@@ -261,7 +321,8 @@ class AppendIds {
     ids_.Add(count);
   }
   void Merged(const TokenId* from, std::size_t count) { Tokens(from, count); }
-  void Long(std::string_view bytes) {
+  void Long(std::string_view bytes) { RunLong(vocabulary_, bytes, *this); }
+  void Uncut(std::string_view bytes) {
     const Rank rank = vocabulary_.Find(bytes);
     if (rank != kNoToken) return ids_.Push(vocabulary_.IdOf(rank));
     std::vector<Rank> ranks;
@@ -286,7 +347,8 @@ class CountIds {
     total_ += static_cast<std::int64_t>(count);
   }
   void Merged(const TokenId* ids, std::size_t count) noexcept { Tokens(ids, count); }
-  void Long(std::string_view bytes) {
+  void Long(std::string_view bytes) { RunLong(vocabulary_, bytes, *this); }
+  void Uncut(std::string_view bytes) {
     total_ += vocabulary_.Find(bytes) != kNoToken ? 1 : CountMerged(vocabulary_, bytes);
   }
   std::int64_t total() const noexcept { return total_; }
@@ -385,6 +447,16 @@ void CountPreTokensOfTexts(const Vocabulary& vocabulary, const PreTokens& pre_to
   CountIds output(vocabulary);
   Run(vocabulary, pre_tokens, borders,
       [&](auto part_borders) { return AtBorders(part_borders, output, sizes); });
+}
+
+void EncodeLong(const Vocabulary& vocabulary, std::string_view bytes, IdOutput& ids) {
+  AppendIds(vocabulary, ids).Long(bytes);
+}
+
+std::int64_t CountLong(const Vocabulary& vocabulary, std::string_view bytes) {
+  CountIds output(vocabulary);
+  output.Long(bytes);
+  return output.total();
 }
 
 }  // namespace ctx::tokenize

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "tokenize/bpe/vocabulary.h"
 #include "tokenize/id_output.h"
@@ -44,5 +45,11 @@ void EncodePreTokensOfTexts(const Vocabulary& vocabulary, const PreTokens& pre_t
 /// The same sizes, of ids that are not stored.
 void CountPreTokensOfTexts(const Vocabulary& vocabulary, const PreTokens& pre_tokens,
                            std::span<const std::uint16_t> borders, std::int64_t* sizes);
+
+/// Appends the ids of one pre-token of any length. On std::bad_alloc some may have been appended.
+void EncodeLong(const Vocabulary& vocabulary, std::string_view bytes, IdOutput& ids);
+
+/// How many ids EncodeLong would append.
+std::int64_t CountLong(const Vocabulary& vocabulary, std::string_view bytes);
 
 }  // namespace ctx::tokenize

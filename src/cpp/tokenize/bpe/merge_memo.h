@@ -332,7 +332,7 @@ class MergeMemo {
 
 using ShortMemo = MergeMemo<ShortMemoSlot, 4, std::size_t{1} << 14>;
 using MiddleMemo = MergeMemo<MemoSlot<4, 1, 64>, 4, std::size_t{1} << 12>;
-using LongMemo = MergeMemo<MemoSlot<8, 7, 256>, 2, std::size_t{1} << 10>;
+using LongMemo = MergeMemo<MemoSlot<14, 5, 256>, 2, std::size_t{1} << 10>;
 static_assert(ShortMemo::kSizeBytes == std::size_t{2} << 20);
 static_assert(MiddleMemo::kSizeBytes == std::size_t{1} << 20);
 static_assert(LongMemo::kSizeBytes == std::size_t{1} << 19);

@@ -180,7 +180,9 @@ Vocabulary Vocabulary::FromPackedFiles(std::span<const std::string> paths) {
   std::string where;
   for (const std::string& path : paths) where += (where.empty() ? "" : ", ") + path;
   Filler(*table, where + ": ").Run();
-  table->has_bridges = true;  // what MergesToEach says of the wide tokens of the shipped tables
+  // What MergesToEach says of the tokens of the shipped tables; a test says so.
+  table->has_bridges = true;
+  table->has_byte_bridges = true;
   return Vocabulary(std::move(table));
 }
 
@@ -287,6 +289,15 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
     table->has_bridges = vocabulary.MergesToEach(filler.wide());
   }
   return vocabulary;
+}
+
+const ByteBridges* Vocabulary::byte_bridges() const {
+  if (!table_->has_byte_bridges) return nullptr;
+  std::call_once(table_->byte_bridges_made, [this] {
+    ByteBridges& made = table_->byte_bridges.emplace(table_->bridges);
+    for (Rank rank = 0; rank < table_->num_findable; ++rank) made.Insert(Bytes(rank));
+  });
+  return &*table_->byte_bridges;
 }
 
 /// Whether the bytes of each of these tokens merge to that token. (Some published vocabularies have

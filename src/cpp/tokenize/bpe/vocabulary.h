@@ -15,6 +15,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +25,7 @@
 
 #include "common/ids.h"
 #include "tokenize/bpe/bridges.h"
+#include "tokenize/bpe/byte_bridges.h"
 #include "tokenize/bpe/byte_table.h"
 #include "tokenize/bpe/large_pages.h"
 #include "tokenize/bpe/merge_memo.h"
@@ -124,6 +127,9 @@ class Vocabulary {
   const Bridges* bridges() const noexcept {
     return table_->has_bridges ? &table_->bridges : nullptr;
   }
+  /// Likewise for any bytes; nullptr also where nobody knows whether merging gives every token.
+  /// Made when first asked for: may throw std::bad_alloc.
+  const ByteBridges* byte_bridges() const;
   /// By rank, of all that Find finds.
   const ByteTable& byte_table() const noexcept { return table_->byte_table; }
   /// What became of pre-tokens, by id.
@@ -146,6 +152,9 @@ class Vocabulary {
     PreTokenTable pre_token_table;
     Bridges bridges;
     bool has_bridges = false;
+    bool has_byte_bridges = false;
+    mutable std::once_flag byte_bridges_made;
+    mutable std::optional<ByteBridges> byte_bridges;
     mutable ShortMemo short_memo;
     mutable MiddleMemo middle_memo;
     mutable LongMemo long_memo;
