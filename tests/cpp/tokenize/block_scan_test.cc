@@ -9,6 +9,7 @@
 
 #include "doctest/doctest.h"
 #include "support/guarded_text.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize {
 namespace {
@@ -99,6 +100,28 @@ TEST_CASE("a run of any length, at any place in a block") {
             text += after;
             CheckAgainstScanner(pattern, scan, text);
           }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("every character is of its class, whatever stands beside it") {
+  constexpr char32_t kEnd = 0x110000;
+  for (const char32_t stride : {1, 40503}) {  // pages of characters, and hardly two of a page
+    for (const std::string_view between : {"", " ", "a", "Aa", "1"}) {
+      std::string text;
+      for (char32_t i = 0; i < kEnd; ++i) {
+        const char32_t c = i * std::uint64_t{stride} % kEnd;
+        if (c >= 0xD800 && c < 0xE000) continue;
+        char bytes[4];
+        text.append(bytes, EncodeUtf8(c, bytes));
+        text += between;
+      }
+      for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
+        if (isa > DetectIsa()) continue;
+        for (const Pattern pattern : {Pattern::kCl100k, Pattern::kO200k}) {
+          CheckAgainstScanner(pattern, BlockScannerFor(pattern, isa), text);
         }
       }
     }
