@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -290,7 +291,9 @@ void RunLong(const Vocabulary& vocabulary, std::string_view bytes, Output& outpu
   static_assert(kBytesAtATime <= kMaxPreTokens);
   const char* const readable_end = bytes.data() + bytes.size();
   OfParts of_parts(output);
-  std::array<std::uint16_t, 1 + kBytesAtATime + 8> ends;
+  // Not on the stack, where the same lies already: musl's threads have 128 kB.
+  const auto memory = std::make_unique_for_overwrite<std::uint16_t[]>(1 + kBytesAtATime + 8);
+  std::uint16_t* const ends = memory.get();
   ends[0] = 0;
   while (!bytes.empty()) {
     const std::string_view front = bytes.substr(0, kBytesAtATime);
@@ -305,7 +308,7 @@ void RunLong(const Vocabulary& vocabulary, std::string_view bytes, Output& outpu
         ends[++count] = static_cast<std::uint16_t>(end);
       }
       const PreTokens parts = {bytes.data(), &ends[1], count, readable_end, /*has_wide=*/false};
-      PreTokenEncoder(vocabulary, parts).Run(of_parts);
+      std::make_unique<PreTokenEncoder>(vocabulary, parts)->Run(of_parts);
     }
     bytes.remove_prefix(end);
   }
