@@ -285,6 +285,10 @@ class OfParts {
 /// does not goes to output.Uncut.
 template <typename Output>
 void RunLong(const Vocabulary& vocabulary, std::string_view bytes, Output& output) {
+  // A run of one byte has no parts, so that the bridges need not be made for it.
+  if (std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0) {
+    return output.Uncut(bytes);
+  }
   const ByteBridges* const bridges = vocabulary.byte_bridges();
   if (bridges == nullptr) return output.Uncut(bytes);
   constexpr std::size_t kBytesAtATime = 8192;
