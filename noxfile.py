@@ -98,6 +98,17 @@ def sanitize(session: nox.Session) -> None:
 
 
 @nox.session
+def neon(session: nox.Session) -> None:
+    """Cross-compile the C++ core and its tests for 64-bit ARM, and run them under QEMU."""
+    needed = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}
+    missing = [package for program, package in needed.items() if shutil.which(program) is None]
+    if missing:
+        session.error(f"not installed: {' '.join(missing)} (names of Debian's packages)")
+    session.install("cmake>=3.28", "ninja>=1.11")
+    cpp_tests(session, "neon")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, rivals beside them; equality is asserted before anything is timed."""
     session.install(".", *group("bench"))

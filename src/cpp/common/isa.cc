@@ -1,6 +1,5 @@
 #include "common/isa.h"
 
-#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <string_view>
@@ -8,7 +7,7 @@
 namespace ctx {
 namespace {
 
-constexpr std::array kNames = {"portable", "avx2", "avx512"};
+constexpr std::array kNames = {"portable", "neon", "avx2", "avx512"};
 
 }  // namespace
 
@@ -24,9 +23,16 @@ Isa DetectIsa() noexcept {
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
   return has_avx512 ? Isa::kAvx512 : Isa::kAvx2;
+#elif defined(__aarch64__)
+  return Isa::kNeon;
 #else
   return Isa::kPortable;
 #endif
+}
+
+bool HasIsa(Isa isa) noexcept {
+  const Isa best = DetectIsa();
+  return isa == Isa::kPortable || isa == best || (isa == Isa::kAvx2 && best == Isa::kAvx512);
 }
 
 Isa BestIsa() noexcept {
@@ -34,7 +40,8 @@ Isa BestIsa() noexcept {
     Isa best = DetectIsa();
     const char* const wanted = std::getenv("CTXENGINE_ISA");
     for (std::size_t i = 0; wanted != nullptr && i < kNames.size(); ++i) {
-      if (std::string_view(wanted) == kNames[i]) best = std::min(best, static_cast<Isa>(i));
+      const auto isa_of_name = static_cast<Isa>(i);
+      if (std::string_view(wanted) == kNames[i] && HasIsa(isa_of_name)) best = isa_of_name;
     }
     return best;
   }();

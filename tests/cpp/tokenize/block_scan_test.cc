@@ -69,8 +69,8 @@ void CheckAgainstScanner(Pattern pattern, BlockScanner scan, std::string_view te
 
 TEST_CASE("block scanners cut where the scanners do") {
   std::mt19937 random(20261121);
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    if (isa > DetectIsa()) continue;
+  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+    if (!HasIsa(isa)) continue;
     for (const Pattern pattern : kAllPatterns) {
       const BlockScanner scan = BlockScannerFor(pattern, isa);
       if (scan == nullptr) continue;
@@ -87,8 +87,8 @@ TEST_CASE("block scanners cut where the scanners do") {
 }
 
 TEST_CASE("a run of any length, at any place in a block") {
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    if (isa > DetectIsa()) continue;
+  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+    if (!HasIsa(isa)) continue;
     for (const Pattern pattern : kAllPatterns) {
       const BlockScanner scan = BlockScannerFor(pattern, isa);
       if (scan == nullptr) continue;
@@ -112,14 +112,14 @@ TEST_CASE("every character is of its class, whatever stands beside it") {
     for (const std::string_view between : {"", " ", "a", "Aa", "1"}) {
       std::string text;
       for (char32_t i = 0; i < kEnd; ++i) {
-        const char32_t c = i * std::uint64_t{stride} % kEnd;
+        const auto c = static_cast<char32_t>(i * std::uint64_t{stride} % kEnd);
         if (c >= 0xD800 && c < 0xE000) continue;
         char bytes[4];
         text.append(bytes, EncodeUtf8(c, bytes));
         text += between;
       }
-      for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-        if (isa > DetectIsa()) continue;
+      for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+        if (!HasIsa(isa)) continue;
         for (const Pattern pattern : {Pattern::kCl100k, Pattern::kO200k}) {
           CheckAgainstScanner(pattern, BlockScannerFor(pattern, isa), text);
         }
@@ -136,8 +136,8 @@ TEST_CASE("most text is within reach of masks") {
   std::string many;
   while (many.size() < kBlockScanBytes) many += text;
   std::vector<std::uint16_t> ends(kMaxBlockScanEnds);
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    if (isa > DetectIsa()) continue;
+  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+    if (!HasIsa(isa)) continue;
     for (const Pattern pattern :
          {Pattern::kCl100k, Pattern::kO200k, Pattern::kQwen2, Pattern::kLlama3, Pattern::kTekken}) {
       const BlockScanner scan = BlockScannerFor(pattern, isa);

@@ -175,6 +175,7 @@ PreTokenTable::FindShortFunction PreTokenTable::FindShortFor(Isa isa) noexcept {
       return &FindShortAvx512;
     case Isa::kAvx2:
       return &FindShortAvx2;
+    case Isa::kNeon:
     case Isa::kPortable:
       break;
   }

@@ -8,6 +8,8 @@ BlockScanner BlockScannerFor(Pattern pattern, Isa isa) noexcept {
       return internal::Avx512BlockScanner(pattern);
     case Isa::kAvx2:
       return internal::Avx2BlockScanner(pattern);
+    case Isa::kNeon:
+      return internal::NeonBlockScanner(pattern);
     case Isa::kPortable:
       break;
   }

@@ -43,6 +43,7 @@ BlockScanner BlockScannerFor(Pattern pattern, Isa isa) noexcept;
 namespace internal {
 BlockScanner Avx2BlockScanner(Pattern pattern) noexcept;
 BlockScanner Avx512BlockScanner(Pattern pattern) noexcept;
+BlockScanner NeonBlockScanner(Pattern pattern) noexcept;
 }  // namespace internal
 
 }  // namespace ctx::tokenize

@@ -28,10 +28,6 @@ alignas(64) constexpr Byte kIota[64] = {
     22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
     44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
 
-CTX_INLINE Mask LowBits(unsigned count) noexcept {
-  return count >= 64 ? ~Mask{0} : (Mask{1} << count) - 1;
-}
-
 CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid) noexcept {
   const __m512i v = _mm512_maskz_loadu_epi8(valid, bytes);
   const auto equal = [v](char c)

@@ -1,7 +1,6 @@
 // The algorithm of block_scan.h, compiled once for each instruction set. The including file defines
-// CTX_TARGET (a target attribute) and includes block_scan_avx2.h or the like first, which has
+// CTX_TARGET (a target attribute) and CTX_INLINE, and has before it
 //
-//     Mask LowBits(unsigned count)                 the lowest bits, or all
 //     AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid)
 //                                                  of 64 bytes, of which the valid ones may be read
 //     WideMasks ClassifyWide(const Byte* bytes, std::size_t size, Mask not_ascii, Mask leads,

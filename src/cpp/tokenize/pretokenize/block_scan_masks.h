@@ -12,6 +12,11 @@ using Byte = unsigned char;
 /// Bit i tells something of byte i of a block of 64.
 using Mask = std::uint64_t;
 
+/// The lowest bits, or all.
+[[gnu::always_inline]] inline Mask LowBits(unsigned count) noexcept {
+  return count >= 64 ? ~Mask{0} : (Mask{1} << count) - 1;
+}
+
 /// The bytes of a block by what they are in ASCII.
 struct AsciiMasks {
   Mask upper, lower, digit, space, newline, blank, quote, slash;
