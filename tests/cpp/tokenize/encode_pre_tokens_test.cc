@@ -16,6 +16,7 @@
 #include "tokenize/bpe/merge.h"
 #include "tokenize/bpe/merge_many.h"
 #include "tokenize/shipped.h"
+#include "tokenize/tiny_vocabulary.h"
 #include "tokenize/unicode/utf8_validation.h"
 
 namespace ctx::tokenize {
@@ -160,6 +161,39 @@ TEST_CASE("merging many is merging each") {
                   expected);
         }
       }
+    }
+  }
+}
+
+TEST_CASE("merging many is merging each, for any vocabulary and whatever stands behind") {
+  std::mt19937 random(12);
+  for (int round = 0; round < 300; ++round) {
+    const int num_letters = 1 + round % 4;
+    // Some with NUL for a letter, which is no padding.
+    const auto spelled = [&](std::string letters) {
+      if (round % 3 == 0) std::replace(letters.begin(), letters.end(), 'a', '\0');
+      return letters;
+    };
+    testing::Ranks ranks;
+    for (const auto& [token, rank] :
+         testing::RandomRanks(random, 1 + 3 * round, num_letters, 2 + round % 11)) {
+      ranks.emplace(token.size() == 1 ? token : spelled(token), rank);
+    }
+    const Vocabulary vocabulary = testing::MakeVocabulary(ranks);
+    const std::string text = spelled(testing::RandomLetters(random, 3000, num_letters));
+    const char* const end = text.data() + text.size();
+    std::vector<Rank> room(text.size());
+    std::vector<MergeRequest> requests;
+    for (std::size_t done = 0; done < text.size();) {
+      const std::size_t size =
+          std::min(text.size() - done, 1 + random() % (round % 2 == 0 ? 16 : kShortBytes));
+      requests.push_back({text.data() + done, size, room.data() + done, 0});
+      done += size;
+    }
+    MergeMany(vocabulary, requests, end, DetectIsa());
+    for (const MergeRequest& request : requests) {
+      REQUIRE(std::vector<Rank>(request.ranks, request.ranks + request.count) ==
+              testing::NaiveMerge(ranks, std::string(request.bytes, request.length)));
     }
   }
 }

@@ -81,6 +81,7 @@ class Vocabulary::Filler {
     table_.byte_table = ByteTable(table_.num_tokens, table_.memory);
     if (!is_bytes_) return;
     table_.pre_token_table = PreTokenTable(tokens.num_short(), table_.memory);
+    table_.short_merges = ShortMergeTable(table_.num_tokens, table_.memory);
     table_.byte_pairs = table_.memory.Take<Rank>(kBytePairs);
     std::fill(table_.byte_pairs.begin(), table_.byte_pairs.end(), kNoToken);
     table_.single_bytes.fill(kNoToken);
@@ -131,7 +132,11 @@ class Vocabulary::Filler {
 
   void NoteBytes(std::span<const ByteTable::Key> keys) noexcept {
     for (const auto& [bytes, length, rank] : keys) {
-      if (length > 2) continue;
+      if (length > ShortMergeTable::kMaxBytes) continue;
+      if (length > 2) {
+        if (rank < table_.num_merged) table_.short_merges.Insert(bytes, length, rank);
+        continue;
+      }
       const auto first = static_cast<unsigned char>(bytes[0]);
       const auto second = static_cast<unsigned char>(bytes[1]);
       if (length == 1) {
@@ -164,9 +169,9 @@ class Vocabulary::Filler {
 std::shared_ptr<Vocabulary::Table> Vocabulary::MakeTable(std::size_t num_ranks,
                                                          std::size_t num_bytes) {
   auto table = std::make_shared<Table>();
-  table->memory =
-      LargePages(TokenList::SizeBytes(num_ranks, num_bytes) + ByteTable::SizeBytes(num_ranks) +
-                 PreTokenTable::SizeBytes(num_ranks) + kBytePairs * sizeof(Rank));
+  table->memory = LargePages(TokenList::SizeBytes(num_ranks, num_bytes) +
+                             ByteTable::SizeBytes(num_ranks) + PreTokenTable::SizeBytes(num_ranks) +
+                             ShortMergeTable::SizeBytes(num_ranks) + kBytePairs * sizeof(Rank));
   return table;
 }
 

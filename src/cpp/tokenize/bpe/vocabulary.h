@@ -30,6 +30,7 @@
 #include "tokenize/bpe/large_pages.h"
 #include "tokenize/bpe/merge_memo.h"
 #include "tokenize/bpe/pre_token_table.h"
+#include "tokenize/bpe/short_merge_table.h"
 #include "tokenize/bpe/token_list.h"
 #include "tokenize/definition.h"
 
@@ -92,6 +93,11 @@ class Vocabulary {
     return table_->byte_pairs[std::size_t{first} * 256 + second];
   }
 
+  /// Likewise, by first * 256 + second.
+  std::span<const Rank> byte_pairs() const noexcept { return table_->byte_pairs; }
+  /// FindMerged for three or four bytes. Symbols::kBytes alone.
+  const ShortMergeTable& short_merges() const noexcept { return table_->short_merges; }
+
   /// The byte as a symbol (kBytes) or as a fallback (kCharacters).
   Rank ByteToken(unsigned char byte) const noexcept { return table_->single_bytes[byte]; }
 
@@ -150,6 +156,7 @@ class Vocabulary {
     std::vector<Rank> priority_of;  // by rank, of merged tokens; empty when all differ
     ByteTable byte_table;
     PreTokenTable pre_token_table;
+    ShortMergeTable short_merges;
     Bridges bridges;
     bool has_bridges = false;
     bool has_byte_bridges = false;
