@@ -37,7 +37,7 @@ inline constexpr std::size_t kBlockScanBytes = 8192;
 inline constexpr std::size_t kBlockScanStep = 64;
 inline constexpr std::size_t kMaxBlockScanEnds = kBlockScanBytes + 64;
 
-/// nullptr where there is none: for Isa::kPortable, and for some patterns.
+/// nullptr for Isa::kPortable, and for a tier of another architecture.
 BlockScanner BlockScannerFor(Pattern pattern, Isa isa) noexcept;
 
 namespace internal {

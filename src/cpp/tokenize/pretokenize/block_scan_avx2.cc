@@ -62,6 +62,7 @@ CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid) noexcept {
   masks.blank = v.Equal(' ');
   masks.space = v.Among('\t', '\r') | masks.blank;
   masks.quote = v.Equal('\'');
+  masks.control = v.Among(0, 0x1F) | v.Equal(0x7F);
   masks.slash = v.Equal('/');
   masks.not_ascii = v.mask();
   masks.continuation = v.UpTo(static_cast<char>(0xBF));

@@ -45,6 +45,7 @@ CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid) noexcept {
   masks.blank = equal(' ');
   masks.space = among('\t', 5) | masks.blank;
   masks.quote = equal('\'');
+  masks.control = among(0, 0x20) | equal(0x7F);
   masks.slash = equal('/');
   masks.not_ascii = _mm512_movepi8_mask(v);
   masks.continuation = among(static_cast<char>(0x80), 0x40);
@@ -62,6 +63,7 @@ CTX_INLINE __m512i PageClasses(unsigned first) noexcept {
 }
 
 // Out of line: where everything is ASCII it would be in the way.
+template <bool with_cjk>
 [[gnu::noinline]] CTX_TARGET WideMasks ClassifyWide(const Byte* bytes, std::size_t size,
                                                     Mask /*not_ascii*/, Mask leads,
                                                     Straddler& straddler) noexcept {
@@ -75,6 +77,7 @@ CTX_INLINE __m512i PageClasses(unsigned first) noexcept {
     return _mm512_cmpeq_epi8_mask(bytes_64, _mm512_set1_epi8(static_cast<char>(c)));
   };
   WideMasks masks;
+  masks.cjk = 0;
   const Mask four = at_least(v, 0xF0);
   const Mask three = at_least(v, 0xE0) & ~four;
   const Mask two = leads & ~three & ~four;
@@ -96,8 +99,15 @@ CTX_INLINE __m512i PageClasses(unsigned first) noexcept {
                      ~at_least(v, 0xEA);
     classes = _mm512_mask_mov_epi8(classes, han, _mm512_set1_epi8(kCaseless));
     rest = three & ~han;
+    const __m512i third = _mm512_maskz_loadu_epi8(LowBits(left - 2), bytes + 2);
+    if constexpr (with_cjk) {
+      // U+3040 to U+30FF, and of the above those up to U+9FA5.
+      const Mask kana = three & equal(v, 0xE3) & at_least(second, 0x81) & ~at_least(second, 0x84);
+      const Mask beyond =
+          equal(v, 0xE9) & (at_least(second, 0xBF) | (equal(second, 0xBE) & at_least(third, 0xA6)));
+      masks.cjk = kana | (han & ~beyond);
+    }
     if (rest != 0) {
-      const __m512i third = _mm512_maskz_loadu_epi8(LowBits(left - 2), bytes + 2);
       do {
         const auto at = static_cast<unsigned>(std::countr_zero(rest));
         const Mask of_page = equal(v, bytes[at]) & equal(second, bytes[at + 1]) & rest;
@@ -126,13 +136,18 @@ CTX_INLINE __m512i PageClasses(unsigned first) noexcept {
   for (std::size_t i = 0; i < masks.classes.size(); ++i) {
     masks.classes[i] = _mm512_test_epi8_mask(all, _mm512_set1_epi8(static_cast<char>(1 << i)));
   }
+  const Mask cjk_leads = masks.cjk;
+  if constexpr (with_cjk) {
+    masks.cjk |= cjk_leads << 1 | cjk_leads << 2;
+    if (straddler.is_cjk) masks.cjk |= LowBits(straddler.num_bytes);
+  }
   straddler.num_bytes = 0;
   if ((leads >> 63 | (three | four) >> 62 | four >> 61) != 0) {
     const auto at = static_cast<unsigned>(63 - std::countl_zero(leads));
     const auto size_bytes = static_cast<unsigned>(2 + (three >> at & 1) + 2 * (four >> at & 1));
     alignas(64) std::array<Byte, 64> by_byte;
     _mm512_store_si512(by_byte.data(), all);
-    straddler = {at + size_bytes - 64, by_byte[at]};
+    straddler = {at + size_bytes - 64, by_byte[at], (cjk_leads >> at & 1) != 0};
   }
   return masks;
 }

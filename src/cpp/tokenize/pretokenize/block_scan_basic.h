@@ -19,6 +19,7 @@ namespace ctx::tokenize {
 namespace {
 
 // Out of line: where everything is ASCII it would be in the way.
+template <bool with_cjk>
 [[gnu::noinline]] CTX_TARGET WideMasks ClassifyWide(const Byte* bytes, std::size_t /*size*/,
                                                     Mask not_ascii, Mask leads,
                                                     Straddler& straddler) noexcept {
@@ -30,14 +31,20 @@ namespace {
     std::memcpy(&classes[at], &four, sizeof four);
   };
   write(0, straddler.classes);
+  if (with_cjk && straddler.is_cjk) masks.cjk = LowBits(straddler.num_bytes);
   straddler.num_bytes = 0;
   for (; leads != 0; leads &= leads - 1) {
     const auto at = static_cast<unsigned>(std::countr_zero(leads));
     const auto [code_point, size_bytes] = DecodeUtf8(bytes + at);
-    const auto its = static_cast<Byte>(CharClassesOf(code_point));
+    const unsigned all = CharClassesOf(code_point);
+    const auto its = static_cast<Byte>(all);
+    const bool is_cjk = with_cjk && (all & kCjk) != 0;
     write(at, its);
+    if (is_cjk) masks.cjk |= Mask{7} << at;
     masks.leads[size_bytes - 2] |= Mask{1} << at;
-    if (at + size_bytes > 64) straddler = {at + static_cast<unsigned>(size_bytes) - 64, its};
+    if (at + size_bytes > 64) {
+      straddler = {at + static_cast<unsigned>(size_bytes) - 64, its, is_cjk};
+    }
   }
   masks.classes = BitPlanes(classes.data());
   for (Mask& mask : masks.classes) mask &= not_ascii;

@@ -20,6 +20,7 @@ using Mask = std::uint64_t;
 /// The bytes of a block by what they are in ASCII.
 struct AsciiMasks {
   Mask upper, lower, digit, space, newline, blank, quote, slash;
+  Mask control;       // up to 0x1F, and 0x7F
   Mask not_ascii;     // 0x80 to 0xFF
   Mask continuation;  // of them, 0x80 to 0xBF
 };
@@ -27,6 +28,7 @@ struct AsciiMasks {
 /// The characters of several bytes in a block.
 struct WideMasks {
   std::array<Mask, 8> classes;  // all their bytes, by the first eight of CharClass
+  Mask cjk;                     // if asked for: all bytes of those of kCjk
   std::array<Mask, 3> leads;    // the first bytes of those of 2, 3 and 4 bytes
 };
 
@@ -34,6 +36,7 @@ struct WideMasks {
 struct Straddler {
   unsigned num_bytes = 0;  // of the next block
   Byte classes = 0;        // the first eight of CharClass
+  bool is_cjk = false;     // if asked for
 };
 
 }  // namespace ctx::tokenize

@@ -58,6 +58,7 @@ CTX_INLINE AsciiMasks ClassifyAscii(const Byte* bytes, Mask valid) noexcept {
   masks.blank = equal(' ');
   masks.space = among('\t', 5) | masks.blank;
   masks.quote = equal('\'');
+  masks.control = among(0, 0x20) | equal(0x7F);
   masks.slash = equal('/');
   masks.not_ascii = among(0x80, 0x80);
   masks.continuation = among(0x80, 0x40);
