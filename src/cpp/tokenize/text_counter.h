@@ -18,7 +18,7 @@
 #include <string>
 #include <string_view>
 
-#include "tokenize/bpe/merge.h"
+#include "tokenize/bpe/merge_counter.h"
 #include "tokenize/encoding.h"
 
 namespace ctx::tokenize {

@@ -15,6 +15,7 @@
 #include "tokenize/bpe/bridges.h"
 #include "tokenize/bpe/merge.h"
 #include "tokenize/bpe/merge_many.h"
+#include "tokenize/bpe/merge_pieces.h"
 #include "tokenize/shipped.h"
 #include "tokenize/tiny_vocabulary.h"
 #include "tokenize/unicode/utf8_validation.h"
@@ -196,6 +197,47 @@ TEST_CASE("merging many is merging each, for any vocabulary and whatever stands 
               testing::NaiveMerge(ranks, std::string(request.bytes, request.length)));
     }
   }
+}
+
+TEST_CASE("merging in pieces is merging, where it goes") {
+  std::mt19937 random(13);
+  const auto in_pieces = [](const Vocabulary& vocabulary, const std::string& text) {
+    std::vector<Rank> ranks(text.size());
+    MergeRequest request = {text.data(), text.size(), ranks.data(), 0};
+    const std::array<MergeRequest*, 1> requests = {&request};
+    MergeInPieces(vocabulary, requests, text.data() + text.size(), DetectIsa());
+    ranks.resize(request.count);
+    return ranks;
+  };
+  int num_gone = 0;
+  for (int round = 0; round < 300; ++round) {
+    const int num_letters = 1 + round % 4;
+    const testing::Ranks ranks =
+        testing::RandomRanks(random, 1 + 3 * round, num_letters, 2 + round % 11);
+    const Vocabulary vocabulary = testing::MakeVocabulary(ranks);
+    const std::size_t size = kMaxLaneBytes + 1 + random() % (kMaxInPieces - kMaxLaneBytes);
+    const std::string text = testing::RandomLetters(random, size, num_letters);
+    const std::vector<Rank> merged = in_pieces(vocabulary, text);
+    if (merged.empty()) continue;
+    REQUIRE(merged == testing::NaiveMerge(ranks, text));
+    ++num_gone;
+  }
+  CHECK(num_gone > 30);
+  // With a published vocabulary nearly all go.
+  const Vocabulary& vocabulary = Shipped("cl100k_base").vocabulary();
+  testing::Ranks ranks;
+  for (Rank rank = 0; rank < vocabulary.num_ranks(); ++rank) {
+    ranks.emplace(vocabulary.Bytes(rank), rank);
+  }
+  num_gone = 0;
+  for (int round = 0; round < 50; ++round) {
+    const std::string text = testing::RandomLetters(random, 33 + 20 * round, 26);
+    const std::vector<Rank> merged = in_pieces(vocabulary, text);
+    if (merged.empty()) continue;
+    REQUIRE(merged == testing::NaiveMerge(ranks, text));
+    ++num_gone;
+  }
+  CHECK(num_gone > 45);
 }
 
 TEST_CASE("where characters are cut apart no token joins them") {

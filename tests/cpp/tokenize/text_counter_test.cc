@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "doctest/doctest.h"
+#include "tokenize/bpe/merge.h"
 #include "tokenize/kinds_of_encodings.h"
 #include "tokenize/tiny_vocabulary.h"
 

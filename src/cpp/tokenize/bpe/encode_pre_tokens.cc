@@ -138,11 +138,6 @@ class PreTokenEncoder {
       asked.count = Find(wanted_[i]);
       room += asked.count;
       if (asked.count != 0) continue;
-      if (asked.length > kShortBytes) {
-        MergeAlone(asked);
-        room += asked.count;
-        continue;
-      }
       merges_[num_merges] = {asked.bytes, asked.length, room, 0};
       merged_[num_merges++] = &asked;
       room += asked.length;
@@ -151,6 +146,10 @@ class PreTokenEncoder {
     MergeMany(vocabulary_, merges, pre_tokens_.readable_end, BestIsa());
     for (std::size_t i = 0; i < num_merges; ++i) {
       Asked& asked = *merged_[i];
+      if (merges[i].count == 0) {
+        MergeAlone(asked);
+        continue;
+      }
       asked.count = merges[i].count;
       ToIds(asked.ids, asked.count);
       Remember(asked);

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "tokenize/bpe/merge.h"
+#include "tokenize/bpe/merge_pieces.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -21,7 +22,13 @@ void MergeOne(const Vocabulary& vocabulary, MergeRequest& request,
       MergeShort(vocabulary, {request.bytes, request.length}, readable_end, request.ranks);
 }
 
+/// At most so many are sorted at a time.
+constexpr std::size_t kMaxTogether = 64;
+
 #if defined(__x86_64__)
+/// So few are faster one by one.
+constexpr std::size_t kFew = 2;
+
 #define CTX_TARGET __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
 #define CTX_INLINE [[gnu::always_inline]] CTX_TARGET inline
 
@@ -37,7 +44,7 @@ void MergeOne(const Vocabulary& vocabulary, MergeRequest& request,
 /// others: join, look up the new pairs that are short, look up the few others.
 class Lanes {
  public:
-  static constexpr std::size_t kMaxBytes = 31;  // and a bit for the end
+  static constexpr std::size_t kMaxBytes = kMaxLaneBytes;  // and a bit for the end
   static constexpr std::size_t kCount = 32;
 
   Lanes(const Vocabulary& vocabulary, const char* readable_end) noexcept
@@ -339,50 +346,61 @@ class Lanes {
   const char* readable_end_;
 };
 
-/// At most so many are sorted at a time.
-constexpr std::size_t kMaxSorted = 64;
-/// So few are faster one by one.
-constexpr std::size_t kFew = 2;
-
-CTX_TARGET void MergeManyAvx2(const Vocabulary& vocabulary, std::span<MergeRequest> requests,
-                              const char* readable_end) noexcept {
+/// Those that are short enough for a lane.
+[[gnu::noinline]] CTX_TARGET void MergeInLanes(const Vocabulary& vocabulary,
+                                               std::span<MergeRequest* const> requests,
+                                               const char* readable_end) noexcept {
   // By length: those that take equally long end up in one group.
   std::array<std::uint8_t, Lanes::kMaxBytes + 2> ends = {};
-  for (MergeRequest& request : requests) {
-    if (request.length <= Lanes::kMaxBytes) ++ends[request.length + 1];
-  }
+  for (const MergeRequest* const request : requests) ++ends[request->length + 1];
   for (std::size_t length = 1; length < ends.size(); ++length) ends[length] += ends[length - 1];
-  const std::size_t count = ends.back();
-  std::array<MergeRequest*, kMaxSorted> sorted;
-  for (MergeRequest& request : requests) {
-    if (request.length > Lanes::kMaxBytes) {
-      MergeOne(vocabulary, request, readable_end);
-    } else {
-      sorted[ends[request.length]++] = &request;
-    }
-  }
+  std::array<MergeRequest*, kMaxTogether> sorted;
+  for (MergeRequest* const request : requests) sorted[ends[request->length]++] = request;
   Lanes lanes(vocabulary, readable_end);
-  for (std::size_t i = 0; i < count; i += Lanes::kCount) {
-    lanes.Merge(std::span(sorted).subspan(i, std::min(Lanes::kCount, count - i)));
+  for (std::size_t i = 0; i < requests.size(); i += Lanes::kCount) {
+    lanes.Merge(std::span(sorted).subspan(i, std::min(Lanes::kCount, requests.size() - i)));
   }
 }
 #endif
 
+/// Up to kMaxTogether.
+void MergeTogether(const Vocabulary& vocabulary, std::span<MergeRequest> requests,
+                   const char* readable_end, Isa isa) noexcept {
+  std::array<MergeRequest*, kMaxTogether + 1> short_ones;
+  std::array<MergeRequest*, kMaxTogether + 1> long_ones;
+  std::size_t num_short = 0;
+  std::size_t num_long = 0;
+  for (MergeRequest& request : requests) {
+    short_ones[num_short] = &request;
+    long_ones[num_long] = &request;
+    num_short += request.length <= kMaxLaneBytes;
+    num_long += request.length > kMaxLaneBytes;
+  }
+  bool has_lanes = false;
+#if defined(__x86_64__)
+  has_lanes = isa >= Isa::kAvx2 && num_short > kFew;
+  if (has_lanes) MergeInLanes(vocabulary, std::span(short_ones).first(num_short), readable_end);
+#endif
+  for (std::size_t i = 0; i < num_short && !has_lanes; ++i) {
+    MergeOne(vocabulary, *short_ones[i], readable_end);
+  }
+  if (num_long == 0) return;
+  MergeInPieces(vocabulary, std::span(long_ones).first(num_long), readable_end, isa);
+  for (std::size_t i = 0; i < num_long; ++i) {
+    const bool is_done = long_ones[i]->count != 0 || long_ones[i]->length > kShortBytes;
+    if (!is_done) MergeOne(vocabulary, *long_ones[i], readable_end);
+  }
+}
+
 }  // namespace
 
 void MergeMany(const Vocabulary& vocabulary, std::span<MergeRequest> requests,
-               const char* readable_end, [[maybe_unused]] Isa isa) noexcept {
-#if defined(__x86_64__)
-  if (isa >= Isa::kAvx2 && requests.size() > kFew) {
-    for (; !requests.empty();) {
-      const std::size_t count = std::min(requests.size(), kMaxSorted);
-      MergeManyAvx2(vocabulary, requests.first(count), readable_end);
-      requests = requests.subspan(count);
-    }
-    return;
+               const char* readable_end, Isa isa) noexcept {
+  while (!requests.empty()) {
+    const std::size_t count = std::min(requests.size(), kMaxTogether);
+    MergeTogether(vocabulary, requests.first(count), readable_end, isa);
+    requests = requests.subspan(count);
   }
-#endif
-  for (MergeRequest& request : requests) MergeOne(vocabulary, request, readable_end);
 }
 
 }  // namespace ctx::tokenize

@@ -15,7 +15,11 @@
 
 namespace ctx::tokenize {
 
-/// A pre-token of 1 to kShortBytes bytes that is no token, and where its ranks go.
+/// Up to this many bytes a pre-token is merged in one go.
+inline constexpr std::size_t kMaxLaneBytes = 31;
+
+/// A pre-token of 1 to kMaxInPieces bytes (merge_pieces.h) that is no token, and where its ranks
+/// go.
 struct MergeRequest {
   const char* bytes;
   std::size_t length;
@@ -24,7 +28,8 @@ struct MergeRequest {
 };
 
 /// Merges each by the rule of merge.h. Symbols::kBytes alone. Bytes up to `readable_end` may be
-/// read.
+/// read. One of more than kShortBytes may end with a count of 0: then it has to be merged by
+/// itself.
 void MergeMany(const Vocabulary& vocabulary, std::span<MergeRequest> requests,
                const char* readable_end, Isa isa) noexcept;
 

@@ -9,6 +9,7 @@
 // "look elsewhere" (the ByteTable). Immutable once filled: then safe to call from any thread.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -37,17 +38,33 @@ class ShortMergeTable {
     return NumPlaces(num_tokens) * sizeof(Place);
   }
 
-  /// kMinBytes to kMaxBytes bytes that are in no token of lower rank; 4 are readable.
-  void Insert(const char* bytes, std::size_t length, TokenId rank) noexcept {
-    std::uint32_t word = 0;
-    for (std::size_t i = 0; i < length; ++i) {
-      word |= std::uint32_t{static_cast<unsigned char>(bytes[i])} << 8 * i;
+  /// A token of kMinBytes to kMaxBytes bytes, of which 4 are readable.
+  struct Key {
+    const char* bytes;
+    std::uint32_t length;
+    TokenId rank;
+  };
+  static constexpr std::size_t kMaxInserted = 128;
+
+  /// Adds up to kMaxInserted tokens that are not there yet, in the order of their ranks.
+  void Insert(std::span<const Key> keys) noexcept {
+    Place* const places = places_.data();
+    std::array<std::uint32_t, kMaxInserted> words;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      std::memcpy(&words[i], keys[i].bytes, sizeof words[i]);
+      if constexpr (std::endian::native == std::endian::big) {
+        words[i] = __builtin_bswap32(words[i]);
+      }
+      words[i] &= ~std::uint32_t{0} >> (32 - 8 * keys[i].length);
+      __builtin_prefetch(&places[words[i] * kMultiplier >> shift_], 1);
     }
-    Place& place = places_[word * kMultiplier >> shift_];
-    if (place.answer != 0) {
-      place.answer |= kIsCrowded;
-    } else {
-      place = {word, rank << kRankShift | static_cast<std::uint32_t>(length) << kLengthShift};
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      // Without a branch: whether a place is taken is hard to guess.
+      Place& place = places[words[i] * kMultiplier >> shift_];
+      const bool is_free = place.answer == 0;
+      const std::uint32_t answer = keys[i].rank << kRankShift | keys[i].length << kLengthShift;
+      place.word = is_free ? words[i] : place.word;
+      place.answer = is_free ? answer : place.answer | kIsCrowded;
     }
   }
 

@@ -65,6 +65,7 @@ class Vocabulary::Filler {
  private:
   /// So few tokens that what they touch stays in the first-level cache.
   static constexpr std::size_t kBlock = 128;
+  static_assert(kBlock <= ShortMergeTable::kMaxInserted);
   /// By length: those for the table of pre-tokens, and the others.
   enum Kind : std::size_t { kShort, kLong, kNumKinds };
 
@@ -104,6 +105,7 @@ class Vocabulary::Filler {
       NoteWide(of_kind);
       if (kind != kShort) continue;
       NoteBytes(of_kind);
+      NoteShortMerges(of_kind);
       if (!table_.id_of.empty()) {
         for (ByteTable::Key& key : of_kind) key.id = table_.id_of[key.id];
       }
@@ -130,13 +132,21 @@ class Vocabulary::Filler {
     wide_.insert(wide_.end(), wide.begin(), wide.begin() + static_cast<std::ptrdiff_t>(count));
   }
 
+  void NoteShortMerges(std::span<const ByteTable::Key> keys) noexcept {
+    std::array<ShortMergeTable::Key, kBlock> chosen;
+    std::size_t count = 0;
+    for (const auto& [bytes, length, rank] : keys) {
+      chosen[count] = {bytes, length, rank};
+      count += (length - ShortMergeTable::kMinBytes <=
+                ShortMergeTable::kMaxBytes - ShortMergeTable::kMinBytes) &
+               (rank < table_.num_merged);
+    }
+    table_.short_merges.Insert(std::span(chosen).first(count));
+  }
+
   void NoteBytes(std::span<const ByteTable::Key> keys) noexcept {
     for (const auto& [bytes, length, rank] : keys) {
-      if (length > ShortMergeTable::kMaxBytes) continue;
-      if (length > 2) {
-        if (rank < table_.num_merged) table_.short_merges.Insert(bytes, length, rank);
-        continue;
-      }
+      if (length > 2) continue;
       const auto first = static_cast<unsigned char>(bytes[0]);
       const auto second = static_cast<unsigned char>(bytes[1]);
       if (length == 1) {
