@@ -58,6 +58,54 @@ def test_a_pair_of_surrogates_is_two_lone_ones_when_it_is_cut(encoding):
     assert cut.ids.tolist() == encoding.encode("a\ufffd\ufffd")
 
 
+def check_appended(appender, before, expected, segments):
+    """The ids are `expected`, and changed_from tells where they differ from those before."""
+    ids = appender.ids
+    assert np.array_equal(ids, expected), segments
+    shorter = min(len(ids), len(before))
+    changed = np.flatnonzero(ids[:shorter] != before[:shorter])
+    assert appender.changed_from == (changed[0] if len(changed) else shorter), segments
+    return ids
+
+
+# Of one pre-token in most patterns, or of two with the last newline or symbol between them.
+LONG = [
+    "ab",
+    "aB",
+    "abAB中",
+    "éèжЖ",
+    " \t",
+    " \n\t\u3000",
+    "=-",
+    "=/\n",
+    "e\u0301\u0323",
+    "中文アー",
+    "1٣",
+]
+
+
+@pytest.mark.parametrize("characters", LONG)
+def test_appends_to_a_long_pre_token(encoding, characters):
+    generator = random.Random(characters)
+    for _ in range(max(2, NUM_SEQUENCES // 500)):
+        text = "".join(generator.choices(characters, k=generator.randint(2000, 8000)))
+        appender = encoding.appender(text)
+        before = appender.ids
+        others = generator.choice(PIECES[:-1])
+        for _ in range(12):
+            alike = generator.random() < 0.8
+            more = "".join(
+                generator.choices(characters if alike else others, k=generator.randint(0, 9))
+            )
+            if "\ud83d" in more:
+                continue
+            text += more
+            appender.append(more)
+            before = check_appended(appender, before, encoding.encode_ordinary(text), text[-200:])
+            if generator.random() < 0.1:
+                appender = appender.copy()
+
+
 def test_random_append_sequences(encoding):
     generator = random.Random(encoding.fingerprint)
     for number in range(NUM_SEQUENCES):
@@ -73,12 +121,7 @@ def test_random_append_sequences(encoding):
             segments.append((text, trusted))
             appender.append(text, trusted=trusted)
             expected = encoding.encode_segments(segments)
-            ids = appender.ids
-            assert np.array_equal(ids, expected), segments
-            shorter = min(len(ids), len(before))
-            changed = np.flatnonzero(ids[:shorter] != before[:shorter])
-            assert appender.changed_from == (changed[0] if len(changed) else shorter), segments
-            before = ids
+            before = check_appended(appender, before, expected, segments)
             if generator.random() < 0.05:
                 appender = appender.copy()
         if not any(trusted for _, trusted in segments):

@@ -30,18 +30,17 @@ class Windows {
 }  // namespace
 
 Pieces::Pieces(const Encoding& encoding)
-    : encoding_(encoding), max_token_bytes_(encoding.vocabulary().max_token_bytes()) {
-  for (const SpecialToken& symbol : encoding.user_defined().tokens()) {
-    max_symbol_bytes_ = std::max(max_symbol_bytes_, symbol.spelling.size());
-  }
-  max_token_bytes_ = std::max(max_token_bytes_, max_symbol_bytes_);
+    : encoding_(encoding),
+      max_symbol_bytes_(encoding.user_defined().max_spelling_bytes()),
+      max_token_bytes_(std::max(encoding.vocabulary().max_token_bytes(), max_symbol_bytes_)) {
   max_lookahead_bytes_ += max_symbol_bytes_;
   const PreTokenizer& pre_tokenizer = encoding.pre_tokenizer();
   if (pre_tokenizer.steps().empty()) return;
   kind_ = Kind::kStretches;
   if (!pre_tokenizer.pattern() || has_symbols()) return;
   kind_ = Kind::kScanned;
-  WithPattern(*pre_tokenizer.pattern(), [&](auto pattern) {
+  pattern_ = pre_tokenizer.pattern();
+  WithPattern(*pattern_, [&](auto pattern) {
     end_ = &NextPreToken<pattern()>;
     final_end_ = &NextFinalPreToken<pattern()>;
   });

@@ -6,25 +6,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tokenize/encoding.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize {
-
-inline bool BeginsCharacter(std::string_view text, std::size_t at) noexcept {
-  return at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
-}
-inline std::size_t FloorCharacter(std::string_view text, std::size_t at) noexcept {
-  while (!BeginsCharacter(text, at)) --at;
-  return at;
-}
-inline std::size_t CeilCharacter(std::string_view text, std::size_t at) noexcept {
-  while (!BeginsCharacter(text, at)) ++at;
-  return at < text.size() ? at : text.size();
-}
 
 /// Pre-tokens, user-defined symbols among them; or, where no scanner of ours cuts, stretches of
 /// some hundred bytes between places where the pre-tokenizer is sure to cut. What they are depends
@@ -48,6 +38,8 @@ class Pieces {
   std::size_t End(std::string_view text, std::size_t begin) const;
   /// Likewise, or 0 when text appended could change it.
   std::size_t FinalEnd(std::string_view text, std::size_t begin) const;
+  /// The scanner that finds them, if one does.
+  std::optional<Pattern> pattern() const noexcept { return pattern_; }
   /// How many tokens that piece has.
   std::int64_t Count(std::string_view text, std::size_t begin, std::size_t end) const;
 
@@ -58,9 +50,10 @@ class Pieces {
 
   const Encoding& encoding_;
   Kind kind_ = Kind::kWhole;
+  std::optional<Pattern> pattern_;  // kScanned
   std::size_t (*end_)(std::string_view, std::size_t) noexcept = nullptr;
   std::size_t (*final_end_)(std::string_view, std::size_t) noexcept = nullptr;
-  std::size_t max_symbol_bytes_ = 0;
+  std::size_t max_symbol_bytes_;
   std::size_t max_token_bytes_;
   std::size_t max_lookahead_bytes_ = 16;  // a contraction, blanks that the next word takes
 };

@@ -11,6 +11,7 @@
 #include "tokenize/appender.h"
 #include "tokenize/cut_text.h"
 #include "tokenize/merged_run.h"
+#include "tokenize/pretokenize/first_pre_token.h"
 
 namespace ctx::tokenize {
 namespace {
@@ -35,7 +36,8 @@ class Cutter {
       : vocabulary_(encoding.vocabulary()),
         pieces_(pieces),
         text_(text),
-        stretch_(pieces.max_token_bytes() + pieces.max_lookahead_bytes()) {}
+        stretch_(pieces.max_token_bytes() + pieces.max_lookahead_bytes()),
+        open_(pieces.pattern().value_or(Pattern::kR50k)) {}
 
   /// A place, and that every text which goes on alike up to `bound` (prefixes) or from there on
   /// (suffixes) and differs beyond has too many tokens.
@@ -75,6 +77,10 @@ class Cutter {
   bool IsLong(std::size_t size_bytes) const noexcept {
     return pieces_.are_pre_tokens() && size_bytes > std::max(kLongBytes, pieces_.max_token_bytes());
   }
+  /// The end of the piece of a prefix that begins at its last border that stands, as Pieces has it.
+  std::size_t EndOfOpen(std::string_view prefix, std::size_t begin, bool is_final);
+  /// The end of the piece at `begin`.
+  std::size_t EndOfPiece(std::size_t begin);
   Count CountPrefixFrom(const Border& base, std::size_t end, std::int64_t limit);
   std::int64_t CountSuffixPiece(std::string_view head, std::size_t begin, std::size_t end);
   /// What follows a piece depends on its end alone: each place is counted once.
@@ -96,6 +102,12 @@ class Cutter {
   Border base_ = {0, 0};
   std::size_t base_end_ = 0;
   std::size_t base_step_ = kFirstBytes;
+  // What EndOfOpen was asked for last.
+  FirstPreToken open_;
+  std::size_t open_begin_ = 0;
+  // What EndOfPiece found last.
+  std::size_t piece_begin_ = std::string_view::npos;
+  std::size_t piece_end_ = 0;
   std::optional<MergedRun> run_;
   std::size_t run_begin_ = 0;
   std::size_t run_end_ = 0;
@@ -129,14 +141,29 @@ Cutter::Border Cutter::LastFinal(std::size_t end) const {
   return borders_[i];
 }
 
+std::size_t Cutter::EndOfOpen(std::string_view prefix, std::size_t begin, bool is_final) {
+  if (!pieces_.pattern() || prefix.size() - begin <= kLongBytes) {
+    return is_final ? pieces_.FinalEnd(prefix, begin) : pieces_.End(prefix, begin);
+  }
+  if (open_begin_ != begin) open_.Forget();
+  open_begin_ = begin;
+  const std::string_view text = prefix.substr(begin);
+  const std::size_t end = is_final ? open_.FinalEnd(text) : open_.End(text);
+  return end == 0 ? 0 : begin + end;
+}
+
 Cutter::Count Cutter::CountPrefixFrom(const Border& base, std::size_t end, std::int64_t limit) {
   const std::string_view prefix = text_.substr(0, end);
   Count result{base.count, base};
   bool is_final = true;
   for (std::size_t begin = base.at; begin < end;) {
-    const std::size_t final_end = is_final ? pieces_.FinalEnd(prefix, begin) : 0;
+    const auto end_of = [&](bool final_one) {
+      if (begin == base.at) return EndOfOpen(prefix, begin, final_one);
+      return final_one ? pieces_.FinalEnd(prefix, begin) : pieces_.End(prefix, begin);
+    };
+    const std::size_t final_end = is_final ? end_of(/*final_one=*/true) : 0;
     is_final = final_end != 0;
-    const std::size_t next = is_final ? final_end : pieces_.End(prefix, begin);
+    const std::size_t next = is_final ? final_end : end_of(/*final_one=*/false);
     result.count += IsLong(next - begin) ? RunTo(begin, next).CountTo(next - begin)
                                          : pieces_.Count(prefix, begin, next);
     if (result.count > limit) {
@@ -269,11 +296,20 @@ std::int64_t Cutter::CountSuffixPiece(std::string_view head, std::size_t begin, 
   return Run(run_begin, end).CountFrom(begin - run_begin, head);
 }
 
+std::size_t Cutter::EndOfPiece(std::size_t begin) {
+  if (begin == piece_begin_) return piece_end_;
+  const bool ends_alike = pieces_.pattern() && piece_begin_ == CeilCharacter(text_, begin + 1) &&
+                          EndsLikeTheNext(*pieces_.pattern(), text_, begin, piece_end_);
+  if (!ends_alike) piece_end_ = pieces_.End(text_, begin);
+  piece_begin_ = begin;
+  return piece_end_;
+}
+
 std::int64_t Cutter::CountSuffixFrom(std::size_t begin) {
   suffix_counts_.resize(text_.size() + 1, kUnknown);
   std::vector<Border> walked;  // with the tokens of the piece that begins there
   std::int64_t count = kUnknown;
-  while ((count = suffix_counts_[begin]) == kUnknown) {
+  for (bool is_first = true; (count = suffix_counts_[begin]) == kUnknown; is_first = false) {
     const auto border =
         std::lower_bound(borders_.begin() + static_cast<std::ptrdiff_t>(first_), borders_.end(),
                          begin, [](const Border& known, std::size_t at) { return known.at < at; });
@@ -281,7 +317,7 @@ std::int64_t Cutter::CountSuffixFrom(std::size_t begin) {
       count = border->count;
       break;
     }
-    const std::size_t next = pieces_.End(text_, begin);
+    const std::size_t next = is_first ? EndOfPiece(begin) : pieces_.End(text_, begin);
     walked.push_back({begin, CountSuffixPiece({}, begin, next)});
     begin = next;
   }
@@ -360,7 +396,7 @@ std::optional<Cutter::Cut> Cutter::LongestSuffix(bool is_all, std::int64_t limit
     if (!pieces_.are_pre_tokens()) continue;
     // The pre-token in which a token begins may end where one that begins there does, or where the
     // one does that is there now.
-    const std::size_t next = pieces_.End(text_, begin);
+    const std::size_t next = EndOfPiece(begin);
     const auto known = std::upper_bound(
         borders_.begin() + static_cast<std::ptrdiff_t>(first_), borders_.end(), begin,
         [](std::size_t at, const Border& border) { return at < border.at; });

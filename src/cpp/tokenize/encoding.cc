@@ -315,11 +315,8 @@ void Encoding::Finish() {
   if (decoder_.metaspace) MakeTokenTexts();
   const auto shrinkage = MaxShrinkage(normalizer_steps_);
   if (shrinkage && !pre_tokenizer_.removes_text()) {
-    std::size_t max_bytes = std::max<std::size_t>(1, vocabulary_.max_token_bytes());
-    for (const auto& token : user_defined_.tokens()) {
-      max_bytes = std::max(max_bytes, token.spelling.size());
-    }
-    max_text_bytes_ = *shrinkage * max_bytes;
+    max_text_bytes_ = *shrinkage * std::max({std::size_t{1}, vocabulary_.max_token_bytes(),
+                                             user_defined_.max_spelling_bytes()});
   }
 }
 
@@ -638,28 +635,24 @@ bool Encoding::FitsOrdinary(std::string_view utf8, std::int64_t limit) const {
 std::size_t Encoding::FinalPrefix(std::string_view normalized) const {
   if (user_defined_.empty()) return pre_tokenizer_.FinalPrefix(normalized);
   // A user-defined symbol is final when no longer one can begin where it does.
-  std::size_t max_bytes = 0;
-  for (const auto& token : user_defined_.tokens()) {
-    max_bytes = std::max(max_bytes, token.spelling.size());
-  }
   const TextRange all{0, normalized.size()};
   SpecialTokenMatches matches(user_defined_, normalized, {&all, 1});
   std::size_t final_end = 0;
   while (const auto match = matches.Next()) {
-    if (match->begin + max_bytes > normalized.size()) break;
+    if (match->begin + user_defined_.max_spelling_bytes() > normalized.size()) break;
     final_end = match->end;
   }
   return final_end;
 }
 
-bool Encoding::IsOnePreToken(std::string_view normalized) const {
-  if (user_defined_.Find(normalized)) return false;
-  bool is_one = false;
+std::size_t Encoding::FirstPreToken(std::string_view normalized) const {
+  if (user_defined_.Find(normalized)) return 0;
+  std::size_t end = 0;
   pre_tokenizer_.ForEach(normalized, [&](std::string_view pre_token) {
-    is_one = pre_token.size() == normalized.size();
+    if (pre_token.data() == normalized.data()) end = pre_token.size();
     return false;
   });
-  return is_one;
+  return end == normalized.size() || pre_tokenizer_.pattern() ? end : 0;
 }
 
 void Encoding::Encode(std::string_view utf8, const SpecialTokens& allowed,

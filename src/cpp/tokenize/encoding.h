@@ -138,8 +138,9 @@ class Encoding {
   /// How many bytes the pre-tokens at the front of normalized text have that nothing that follows
   /// can change.
   std::size_t FinalPrefix(std::string_view normalized) const;
-  /// Whether normalized text is merged as a whole.
-  bool IsOnePreToken(std::string_view normalized) const;
+  /// Where the first pre-token of normalized text ends, when the rest is cut as it would be by
+  /// itself; 0 where nobody knows, or there are user-defined symbols.
+  std::size_t FirstPreToken(std::string_view normalized) const;
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
   const SpecialTokens& special_tokens() const noexcept { return special_tokens_; }
   /// Special tokens sorted by id.

@@ -4,13 +4,19 @@
 #include <string>
 #include <utility>
 
+#include "tokenize/bpe/encode_pre_tokens.h"
 #include "tokenize/bpe/merge.h"
+#include "tokenize/id_output.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize {
 namespace {
 
 /// How many tokens beside a cut are merged anew at first: more than a cut changes in real text.
 constexpr std::size_t kTokensAnew = 4;
+
+/// More bytes, which are no token, are encoded as what they are, a long pre-token: in parts.
+constexpr std::size_t kLongBytes = 1024;
 
 /// So many borders, the last ones merged anew, are looked for among those that are known.
 constexpr std::size_t kMaxTries = 64;
@@ -24,17 +30,26 @@ MergedRun::MergedRun(const Vocabulary& vocabulary, std::string_view text)
     : vocabulary_(vocabulary), text_(text), ends_(Ends(text)) {}
 
 std::vector<std::size_t> MergedRun::Ends(std::string_view text) const {
-  std::vector<Rank> ranks;
-  if (!text.empty()) Merge(vocabulary_, text, ranks);
   std::vector<std::size_t> ends = {0};
-  ends.reserve(ranks.size() + 1);
-  for (const Rank rank : ranks) ends.push_back(ends.back() + vocabulary_.Bytes(rank).size());
+  const auto append = [&](Rank rank) {
+    ends.push_back(ends.back() + vocabulary_.Bytes(rank).size());
+  };
+  if (text.size() > std::max(kLongBytes, vocabulary_.max_token_bytes())) {
+    IdMemory ids;
+    EncodeLong(vocabulary_, text, ids);
+    ends.reserve(ids.size() + 1);
+    for (const TokenId id : ids.view()) append(vocabulary_.RankOf(id));
+  } else {
+    std::vector<Rank> ranks;
+    Merge(vocabulary_, text, ranks);
+    ends.reserve(ranks.size() + 1);
+    for (const Rank rank : ranks) append(rank);
+  }
   return ends;
 }
 
 bool MergedRun::IsBorderOf(std::string_view text, std::size_t at) const noexcept {
-  return vocabulary_.symbols() == Vocabulary::Symbols::kBytes || at >= text.size() ||
-         (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
+  return vocabulary_.symbols() == Vocabulary::Symbols::kBytes || BeginsCharacter(text, at);
 }
 
 bool MergedRun::Joins(std::string_view left, std::string_view right) const {

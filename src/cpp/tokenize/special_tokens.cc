@@ -19,9 +19,7 @@ CodePoint CodePointAt(std::string_view text, std::size_t at) noexcept {
 
 /// The code point that ends at `at` > 0.
 CodePoint CodePointBefore(std::string_view text, std::size_t at) noexcept {
-  do --at;
-  while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
-  return CodePointAt(text, at);
+  return CodePointAt(text, FloorCharacter(text, at - 1));
 }
 
 bool IsSpace(char32_t code_point) noexcept { return (CharClassesOf(code_point) & kSpace) != 0; }
@@ -49,6 +47,7 @@ SpecialTokens::SpecialTokens(std::vector<SpecialToken> tokens) : tokens_(std::mo
     if (!spellings.empty() && spellings.back() == spelling) {
       throw ArgumentError(StrCat("special token ", spelling, " is given twice"));
     }
+    max_spelling_bytes_ = std::max(max_spelling_bytes_, spelling.size());
     size_bytes += spelling.size();
     if (size_bytes > INT32_MAX) {
       throw ArgumentError("the spellings of the special tokens have 2^31 bytes or more in all");

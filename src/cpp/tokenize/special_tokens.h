@@ -44,12 +44,15 @@ class SpecialTokens {
   /// Sorted by spelling.
   const std::vector<SpecialToken>& tokens() const noexcept { return tokens_; }
   bool empty() const noexcept { return tokens_.empty(); }
+  /// Of the longest; 0 when there are none.
+  std::size_t max_spelling_bytes() const noexcept { return max_spelling_bytes_; }
 
  private:
   friend class SpecialTokenMatches;
 
   std::vector<SpecialToken> tokens_;
   SpellingTrie trie_;
+  std::size_t max_spelling_bytes_ = 0;
   bool some_begin_with_space_ = false;
 };
 

@@ -6,16 +6,9 @@
 
 #include "common/error.h"
 #include "common/str_cat.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize {
-namespace {
-
-bool BeginsCharacter(char byte) noexcept {
-  return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
-}
-
-}  // namespace
-
 StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
   std::size_t size_bytes = 0;
   for (std::size_t i = 0; i < stops_.size(); ++i) {

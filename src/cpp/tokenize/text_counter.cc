@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "tokenize/pretokenize/scanner.h"
+#include "tokenize/pretokenize/first_pre_token.h"
+#include "tokenize/unicode/utf8.h"
 
 namespace ctx::tokenize {
 namespace {
@@ -14,88 +15,6 @@ constexpr std::size_t kFirstChunkBytes = 1024;
 /// contraction).
 constexpr std::size_t kLongBytes = 16;
 
-bool BeginsCharacter(std::string_view text, std::size_t at) noexcept {
-  return at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
-}
-
-std::size_t FloorCharacter(std::string_view text, std::size_t at) noexcept {
-  while (!BeginsCharacter(text, at)) --at;
-  return at;
-}
-
-std::size_t MaxSpellingBytes(const SpecialTokens& tokens) noexcept {
-  std::size_t max_bytes = 0;
-  for (const SpecialToken& token : tokens.tokens()) {
-    max_bytes = std::max(max_bytes, token.spelling.size());
-  }
-  return max_bytes;
-}
-
-/// What stands for the front of a long pre-token: so many bytes of it, which belong to it whatever
-/// follows, can be replaced by a short text, and the scanner goes on as it would.
-struct StandIn {
-  std::string_view text;  // empty when there is none
-  std::size_t num_replaced = 0;
-};
-
-const scan::Byte* BytesOf(std::string_view text) noexcept {
-  return reinterpret_cast<const scan::Byte*>(text.data());
-}
-
-/// Of white space: newlines take all before them, and else a word may take the last character.
-StandIn StandInOfWhitespace(Pattern pattern, std::string_view text) noexcept {
-  const std::size_t newline =
-      pattern == Pattern::kR50k ? std::string_view::npos : text.find_last_of("\r\n");
-  if (newline != std::string_view::npos) return {"\n", newline + 1};
-  return {" ", FloorCharacter(text, text.size() - 1)};
-}
-
-/// Of letters, where capitals make no difference: the last character tells.
-StandIn StandInOfRun(Pattern pattern, std::string_view text, bool begins_with_symbols) noexcept {
-  const auto at = FloorCharacter(text, text.size() - 1);
-  const scan::Char last = scan::ReadChar(BytesOf(text) + at);
-  if (last.Is(scan::kLetter) || (pattern == Pattern::kQwen35 && last.Is(kMark))) {
-    return {"a", text.size()};
-  }
-  if (last.Is(kNumber) && pattern == Pattern::kR50k) return {"1", text.size()};
-  if (last.Is(scan::kSymbol)) return {"!!", text.size()};  // one may be the prefix of a word
-  if (last.Is(kNewline) && begins_with_symbols) return {"!!\n", text.size()};
-  return {};
-}
-
-/// Of letters, where a capital behind a small one begins a word: the first small one tells, or a
-/// caseless one, for it may be the last of the word.
-StandIn StandInOfCasedRun(std::string_view text, bool begins_with_symbols) noexcept {
-  if (begins_with_symbols) {
-    const bool has_newline = text.find_first_of("\r\n") != std::string_view::npos;
-    return {has_newline ? "!!\n" : "!!", text.size()};
-  }
-  bool has_caseless = false;
-  const scan::Byte* const end = BytesOf(text) + text.size();
-  const scan::Char first = scan::ReadChar(BytesOf(text));
-  for (const scan::Byte* at = first.Is(scan::kLetter) ? BytesOf(text) : first.next; at < end;) {
-    const scan::Char c = scan::ReadChar(at);
-    if (c.Is(kLower)) return {"a", text.size()};
-    has_caseless |= c.Is(kCaseless | kMark);
-    at = c.next;
-  }
-  return {has_caseless ? "\u3042" : "A", text.size()};
-}
-
-/// For a text that is a long pre-token which is not final.
-StandIn StandInFor(Pattern pattern, std::string_view text) noexcept {
-  if (pattern == Pattern::kDeepSeek) return {};
-  constexpr unsigned kWord = scan::kLetter | kMark;
-  const bool is_cased = pattern == Pattern::kO200k || pattern == Pattern::kTekken;
-  const scan::Char first = scan::ReadChar(BytesOf(text));
-  const scan::Char second = scan::ReadChar(first.next);
-  if (first.Is(kSpace) && second.Is(kSpace)) return StandInOfWhitespace(pattern, text);
-  const bool is_of_symbols = is_cased ? !first.Is(kWord) && !second.Is(kWord)
-                                      : first.Is(scan::kSymbol) || second.Is(scan::kSymbol);
-  return is_cased ? StandInOfCasedRun(text, is_of_symbols)
-                  : StandInOfRun(pattern, text, is_of_symbols);
-}
-
 }  // namespace
 
 TextCounter::TextCounter(const Encoding& encoding, std::int64_t limit, std::size_t max_chunk_bytes)
@@ -103,7 +22,7 @@ TextCounter::TextCounter(const Encoding& encoding, std::int64_t limit, std::size
       limit_(limit),
       max_chunk_bytes_(max_chunk_bytes),
       is_cut_(!encoding.pre_tokenizer().steps().empty()),
-      max_symbol_bytes_(MaxSpellingBytes(encoding.user_defined())),
+      max_symbol_bytes_(encoding.user_defined().max_spelling_bytes()),
       chunk_bytes_(std::min(kFirstChunkBytes, max_chunk_bytes)),
       pre_token_(encoding.vocabulary()) {}
 
@@ -176,7 +95,8 @@ void TextCounter::Take(std::string_view normalized, bool stays, std::size_t expe
 void TextCounter::CountFinal() {
   if (open_.size() < 2 * tried_bytes_) return;
   if (stand_in_bytes_ != 0) {
-    const std::size_t end = EndOfFirst(open_, /*is_final=*/true);
+    const std::size_t end =
+        EndOfFirstPreToken(*encoding_.pre_tokenizer().pattern(), open_, /*is_final=*/true);
     if (end == 0) return SetAside();
     pre_token_.Feed(open_.substr(stand_in_bytes_, end - stand_in_bytes_));
     EndPreToken();
@@ -189,22 +109,11 @@ void TextCounter::CountFinal() {
   tried_bytes_ = open_.size();
 }
 
-std::size_t TextCounter::EndOfFirst(std::string_view text, bool is_final) const {
-  return WithPattern(*encoding_.pre_tokenizer().pattern(), [&](auto pattern) {
-    return is_final ? NextFinalPreToken<pattern()>(text, 0) : NextPreToken<pattern()>(text, 0);
-  });
-}
-
 /// Feeds of open_, the front of a long pre-token, what belongs to it whatever follows.
 void TextCounter::SetAside() {
   tried_bytes_ = open_.size();
-  const Pattern pattern = *encoding_.pre_tokenizer().pattern();
-  const StandIn stand_in = StandInFor(pattern, open_);
-  if (stand_in.text.empty() || stand_in.num_replaced <= stand_in_bytes_) return;
-  // White space apart, a scanner may have gone back to where the pre-token would end now.
-  if (stand_in.num_replaced == open_.size() && EndOfFirst(open_, false) != open_.size()) {
-    return;
-  }
+  const StandIn stand_in = StandInFor(*encoding_.pre_tokenizer().pattern(), open_);
+  if (stand_in.num_replaced <= stand_in_bytes_) return;
   pre_token_.Feed(open_.substr(stand_in_bytes_, stand_in.num_replaced - stand_in_bytes_));
   std::string kept(stand_in.text);
   kept.append(open_.substr(stand_in.num_replaced)).swap(open_text_);
@@ -269,7 +178,8 @@ void TextCounter::EndSection() {
       EndPreToken();
     } else {
       if (stand_in_bytes_ != 0) {
-        const std::size_t end = EndOfFirst(open_, /*is_final=*/false);
+        const std::size_t end =
+            EndOfFirstPreToken(*encoding_.pre_tokenizer().pattern(), open_, /*is_final=*/false);
         pre_token_.Feed(open_.substr(stand_in_bytes_, end - stand_in_bytes_));
         EndPreToken();
         open_.remove_prefix(end);

@@ -59,7 +59,6 @@ class TextCounter {
   void Take(std::string_view normalized, bool stays, std::size_t expected_bytes);
   void TakeUncut(std::string_view normalized, bool is_last);
   void CountFinal();
-  std::size_t EndOfFirst(std::string_view text, bool is_final) const;
   void SetAside();
   void OwnOpen(std::size_t expected_bytes);
   void EndPreToken();

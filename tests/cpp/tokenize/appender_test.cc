@@ -108,5 +108,26 @@ TEST_CASE("when memory runs out an append has not happened") {
   CHECK(*appender.ids() == Fresh(*encoding, {"Some words and an open en" + more}, {true}));
 }
 
+TEST_CASE("when memory runs out a long pre-token has not grown, and goes on to grow") {
+  for (const char* const name : {"cl100k_base", "qwen3"}) {
+    const auto encoding = testing::SharedShipped(name);
+    std::string text;
+    for (int i = 0; i < 9000; ++i) text += static_cast<char>('a' + i * i % 23);
+    Appender appender(encoding);
+    appender.Append(text, false);
+    std::mt19937 random(9);
+    for (int step = 0; step < 4; ++step) {
+      std::string more;
+      for (int i = 0; i < 3000; ++i) more += static_cast<char>('a' + random() % 26);
+      const std::vector<TokenId> before = *appender.ids();
+      const auto num_failures = ctx::testing::FailEveryAllocation(
+          [&] { appender.Append(more, false); }, [&] { REQUIRE(*appender.ids() == before); });
+      CHECK(num_failures > 0);
+      text += more;
+      REQUIRE(*appender.ids() == Fresh(*encoding, {text}, {false}));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ctx::tokenize

@@ -43,7 +43,8 @@ std::string NameOf(std::size_t piece) { return StrCat("pieces[", piece, ']'); }
 
 /// The number of characters of valid UTF-8.
 std::size_t NumCharacters(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), BeginsCharacter));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(text, [](char byte) { return BeginsCharacter(byte); }));
 }
 
 class Loader {

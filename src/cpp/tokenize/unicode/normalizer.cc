@@ -229,9 +229,7 @@ std::size_t Normalizer::StablePrefix(std::string_view text, Position position,
   if (!Promises(position)) return 0;
   if (looking_end_ == 0) return text.size();
   for (std::size_t at = text.size(); at > from;) {
-    do {
-      --at;
-    } while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+    at = FloorCharacter(text, at - 1);
     if (IsStableCut(text, at)) return at;
   }
   return 0;

@@ -14,6 +14,20 @@ inline bool BeginsCharacter(char byte) noexcept {
   return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
 }
 
+/// Whether a character begins at byte `at`, or the text ends there.
+inline bool BeginsCharacter(std::string_view text, std::size_t at) noexcept {
+  return at >= text.size() || BeginsCharacter(text[at]);
+}
+/// The border of characters at `at`, or the next one before or behind it.
+inline std::size_t FloorCharacter(std::string_view text, std::size_t at) noexcept {
+  while (!BeginsCharacter(text, at)) --at;
+  return at;
+}
+inline std::size_t CeilCharacter(std::string_view text, std::size_t at) noexcept {
+  while (!BeginsCharacter(text, at)) ++at;
+  return at < text.size() ? at : text.size();
+}
+
 /// One code point and the number of bytes that spell it.
 struct CodePoint {
   char32_t value;
