@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tokenizers
 from ctxengine import get_encoding, list_encoding_names
 from ctxengine.cli import main
 from ctxengine.cli.io import Progress, pieces
@@ -98,6 +99,28 @@ def test_count_a_text(name, capsys):
     text = "naïve café 结账 🏮 <|endoftext|>\n  x = 1"
     assert main(["count", "-e", name, "--text", text]) == 0
     assert capsys.readouterr().out == f"{len(get_encoding(name).encode_ordinary(text))}\n"
+
+
+def test_an_encoding_by_the_name_of_a_model_or_the_path_of_a_vocabulary(tmp_path, capsys):
+    text = "Hello world, 你好"
+    assert main(["count", "-e", "gpt-4o", "--text", text]) == 0
+    assert main(["count", "-e", "o200k_base", "--text", text]) == 0
+    by_model, by_name = capsys.readouterr().out.split()
+    assert by_model == by_name
+
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: token_id for token_id, character in enumerate(alphabet)}
+    single_bytes = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    single_bytes.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    single_bytes.decoder = tokenizers.decoders.ByteLevel()
+    path = tmp_path / "tokenizer.json"
+    single_bytes.save(str(path))
+    assert main(["count", "-e", str(path), "--text", text]) == 0
+    assert capsys.readouterr().out == f"{len(text.encode())}\n"
+
+    path.write_text("{}", encoding="utf-8")
+    assert main(["count", "-e", str(path), "--text", text]) == 3
+    assert str(path) in capsys.readouterr().err
 
 
 def test_count_standard_input(stdin, capsys):

@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count and print."""
-    encoding = io.get_encoding(args.encoding)
+    encoding = io.open_encoding(args.encoding)
     rows: list[tuple[str, int]] = []
     if args.text is not None:
         if args.file:

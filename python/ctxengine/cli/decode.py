@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decode and print."""
-    encoding = io.get_encoding(args.encoding)
+    encoding = io.open_encoding(args.encoding)
     if args.ids is not None and args.file:
         raise io.InputError("give either FILE or --ids, not both")
     if args.ids is not None:

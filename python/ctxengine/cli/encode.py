@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode and print."""
-    encoding = io.get_encoding(args.encoding)
+    encoding = io.open_encoding(args.encoding)
     text = io.read_text(args)
     ids: list[int] = []
     for piece in io.encode_pieces(text, "encoding"):

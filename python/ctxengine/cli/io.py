@@ -39,7 +39,8 @@ def add_common_options(parser: argparse.ArgumentParser, *, encoding: bool = True
             "--encoding",
             default=DEFAULT_ENCODING,
             metavar="NAME",
-            help=f"encoding, for example cl100k_base or qwen3 (default: {DEFAULT_ENCODING})",
+            help="encoding (cl100k_base, qwen3), model (gpt-4o) or the path of a vocabulary "
+            f"(default: {DEFAULT_ENCODING})",
         )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
 
@@ -104,15 +105,31 @@ def from_argument(text: str, option: str = "--text") -> str:
 
 
 def get_encoding(name: str) -> Encoding:
-    """Return the encoding, or say which ones exist."""
+    """Return the encoding, that of the model, or say which encodings exist."""
     from ctxengine import tokenize
     from ctxengine.errors import UnknownTokenError
 
     try:
         return tokenize.get_encoding(name)
     except (UnknownTokenError, ValueError):
+        pass
+    try:
+        return tokenize.encoding_for_model(name)
+    except UnknownTokenError:
         known = ", ".join(tokenize.list_encoding_names())
         raise InputError(f"unknown encoding '{printable(name)}'; known: {known}") from None
+
+
+def open_encoding(name: str) -> Encoding:
+    """Likewise, or load the vocabulary at that path."""
+    from ctxengine import tokenize
+
+    try:
+        return get_encoding(name)
+    except InputError:
+        if not Path(name).exists():
+            raise
+    return tokenize.load(name)
 
 
 def pieces(text: str, size: int = _PIECE_CHARS) -> Iterator[str]:

@@ -59,10 +59,10 @@ class Appender:
         Notes
         -----
         O(len(text) + open part): the open part is the last pre-token and what its end hangs on, a
-        word or two in ordinary text. Of an encoding without a pre-tokenizer (SentencePiece) all
-        text since the last special token is one pre-token: it is copied and searched, but only its
-        end is merged again. Where a normalizer replaces strings of several characters, all of it is
-        encoded again.
+        word or two in ordinary text. Of a pre-token of many kilobytes only the end is looked at and
+        merged again; so it is for an encoding without a pre-tokenizer (SentencePiece), where all
+        text since the last special token is one. Where a normalizer replaces strings of several
+        characters, or a regular expression cuts, all that is open is encoded again.
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be str, not {type(text).__name__}")
