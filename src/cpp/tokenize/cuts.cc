@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/str_cat.h"
 #include "tokenize/appender.h"
+#include "tokenize/bpe/zeroed_array.h"
 #include "tokenize/cut_text.h"
 #include "tokenize/merged_run.h"
 #include "tokenize/pretokenize/first_pre_token.h"
@@ -25,8 +26,8 @@ constexpr std::size_t kFirstBytes = 512;
 /// So much of what is behind a text may decide how its last pre-token ends.
 constexpr std::size_t kLookaheadBytes = 16;
 
-/// A guess at how many bytes a token has, on the high side.
-constexpr std::size_t kLikelyBytes = 8;
+/// So much of a text tells how many bytes its tokens have.
+constexpr std::size_t kSampleBytes = 2048;
 
 /// One normalized text and the pieces into which it falls.
 class Cutter {
@@ -96,8 +97,8 @@ class Cutter {
   const std::size_t stretch_;  // see tokenize/cuts.h
   std::vector<Border> borders_;
   std::size_t first_ = 0;  // of the borders, the first whose suffix fits
-  static constexpr std::int64_t kUnknown = -1;
-  std::vector<std::int64_t> suffix_counts_;  // tokens from each place on
+  // One more than the tokens from each place on, 0 where they are not known: most never are.
+  ZeroedArray<std::int64_t> suffix_counts_;
   // The last final border of the first base_end_ bytes.
   Border base_ = {0, 0};
   std::size_t base_end_ = 0;
@@ -306,10 +307,10 @@ std::size_t Cutter::EndOfPiece(std::size_t begin) {
 }
 
 std::int64_t Cutter::CountSuffixFrom(std::size_t begin) {
-  suffix_counts_.resize(text_.size() + 1, kUnknown);
+  if (suffix_counts_.size() == 0) suffix_counts_ = ZeroedArray<std::int64_t>(text_.size() + 1);
   std::vector<Border> walked;  // with the tokens of the piece that begins there
-  std::int64_t count = kUnknown;
-  for (bool is_first = true; (count = suffix_counts_[begin]) == kUnknown; is_first = false) {
+  std::int64_t count = -1;
+  for (bool is_first = true; (count = suffix_counts_[begin] - 1) < 0; is_first = false) {
     const auto border =
         std::lower_bound(borders_.begin() + static_cast<std::ptrdiff_t>(first_), borders_.end(),
                          begin, [](const Border& known, std::size_t at) { return known.at < at; });
@@ -323,7 +324,7 @@ std::int64_t Cutter::CountSuffixFrom(std::size_t begin) {
   }
   for (; !walked.empty(); walked.pop_back()) {
     count += walked.back().count;
-    suffix_counts_[walked.back().at] = count;
+    suffix_counts_[walked.back().at] = count + 1;
   }
   return count;
 }
@@ -359,6 +360,7 @@ std::int64_t Cutter::CountSuffix(std::string_view head, std::size_t begin, std::
 
 std::optional<Cutter::Cut> Cutter::LongestSuffix(bool is_all, std::int64_t limit) {
   borders_.clear();
+  borders_.reserve(text_.size() / 2);  // where pieces are longer most is never touched
   for (std::size_t at = 0; at < text_.size(); at = pieces_.End(text_, at)) {
     borders_.push_back({at, 0});
   }
@@ -513,9 +515,19 @@ bool MayCut(const Normalizer& normalizer, std::string_view utf8, std::size_t at)
   return at >= utf8.size() || normalizer.empty() || normalizer.IsStableCut(utf8, at);
 }
 
-/// Most texts have a few bytes for each token: no more of them need be looked at at first.
-bool IsTooSmall(std::size_t size_bytes, std::int64_t limit) noexcept {
-  return size_bytes / kLikelyBytes < static_cast<std::uint64_t>(limit);
+/// How much of a text of `size` bytes, of which `sample` is a part, is to be looked at at first:
+/// probably a little more than has so many tokens.
+std::size_t LikelyBytes(const Encoding& encoding, std::string_view sample, std::size_t size,
+                        std::int64_t limit) {
+  const auto num_tokens = static_cast<std::size_t>(limit);
+  if (num_tokens >= size) return size;
+  constexpr std::size_t kManyBytes = 8;  // for a token
+  if (num_tokens <= kSampleBytes / kManyBytes)
+    return std::max(kFirstBytes, kManyBytes * num_tokens);
+  const auto sample_tokens = static_cast<std::size_t>(encoding.CountOrdinary(sample));
+  const std::size_t num_samples = num_tokens / std::max<std::size_t>(sample_tokens, 1) + 1;
+  const std::size_t a_little_more = sample.size() + sample.size() / 8;
+  return num_samples < size / a_little_more ? num_samples * a_little_more : size;
 }
 
 }  // namespace
@@ -528,8 +540,8 @@ std::size_t LongestPrefix(const Encoding& encoding, std::string_view utf8, std::
     return LongestPrefixByAppending(encoding, utf8.substr(0, max_size), limit);
   }
   const Pieces pieces(encoding);
-  for (std::size_t size = kFirstBytes;; size *= 2) {
-    if (IsTooSmall(size, limit) && size < max_size) continue;
+  const std::string_view sample = utf8.substr(0, FloorCharacter(utf8, kSampleBytes));
+  for (std::size_t size = LikelyBytes(encoding, sample, max_size, limit);; size *= 2) {
     std::size_t end = FloorCharacter(utf8, std::min(size, max_size));
     while (end > 0 && !MayCut(normalizer, utf8, end)) end = FloorCharacter(utf8, end - 1);
     const bool is_all = size >= max_size;
@@ -554,8 +566,11 @@ std::size_t LongestSuffix(const Encoding& encoding, std::string_view utf8, std::
   }
   const Pieces pieces(encoding);
   const std::size_t max_size = utf8.size() - min_begin;
-  for (std::size_t size = kFirstBytes;; size *= 2) {
-    if ((IsTooSmall(size, limit) || !pieces.are_pre_tokens()) && size < max_size) continue;
+  const std::size_t sample_begin = utf8.size() - std::min(utf8.size(), kSampleBytes);
+  const std::string_view sample = utf8.substr(CeilCharacter(utf8, sample_begin));
+  std::size_t size =
+      pieces.are_pre_tokens() ? LikelyBytes(encoding, sample, max_size, limit) : max_size;
+  for (;; size *= 2) {
     const bool is_all = size >= max_size;
     std::size_t begin = min_begin;
     if (!is_all) {
