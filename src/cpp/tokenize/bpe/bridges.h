@@ -108,22 +108,22 @@ class Bridges {
     while (i > 0 && IsContinuation(token[i - 1])) --i;
     return i > 0 && (static_cast<unsigned char>(token[i - 1]) & 0xC0) == 0xC0;
   }
-  static std::uint32_t Load4(const char* from) noexcept {
-    std::uint32_t word;
+  template <typename Word>
+  static Word Load(const char* from) noexcept {
+    Word word;
     std::memcpy(&word, from, sizeof word);
     return word;
   }
 
   /// Of the whole characters before and behind the border.
   std::size_t PairBit(const char* border) const noexcept {
-    const std::uint64_t left = Load4(border - 3) & 0xFFFFFF;
-    const std::uint64_t right = Load4(border - 1) >> 8;
-    return (left << 24 | right) * 0x9E3779B97F4A7C15 >> shift_;
+    const std::uint64_t pair =
+        Load<std::uint32_t>(border - 3) | std::uint64_t{Load<std::uint16_t>(border + 1)} << 32;
+    return pair * 0x9E3779B97F4A7C15 >> shift_;
   }
   /// Of the bytes before and behind the border.
   static std::size_t PartialBit(const char* border) noexcept {
-    return std::size_t{static_cast<unsigned char>(border[-1])} << 8 |
-           static_cast<unsigned char>(border[0]);
+    return Load<std::uint16_t>(border - 1);
   }
 
   std::vector<std::uint64_t> pairs_;  // bits, by hash

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -19,47 +20,56 @@ namespace {
 class PreTokenEncoder {
  public:
   PreTokenEncoder(const Vocabulary& vocabulary, const PreTokens& pre_tokens)
-      : vocabulary_(vocabulary), pre_tokens_(pre_tokens) {}
+      : vocabulary_(vocabulary), memo_(vocabulary.short_memo()), pre_tokens_(pre_tokens) {}
 
-  /// Tells the output, in order: Tokens(ids, count) of so many pre-tokens that are tokens,
-  /// Merged(ids, count) of one that is not, with 8 ids readable from `ids` on in either case; and
-  /// Long(std::string_view) for those of more than kMaxBytes.
+  /// Tells the output, in order: Few(ids, count) of so many pre-tokens with a few ids each;
+  /// Many(ids, count) of one with more, 8 ids at a time readable; and Long(std::string_view) for
+  /// those of more than kMaxBytes.
   template <typename Output>
   void Run(Output& output) {
-    const std::size_t num_missed = FindInTable();
-    std::size_t done = 0;
-    for (std::size_t begin = 0; begin < num_missed; begin += kGroup) {
-      const std::size_t size = std::min(kGroup, num_missed - begin);
-      EncodeGroup(begin, size);
-      for (std::size_t m = 0; m < size; ++m) {
-        const std::size_t i = missed_[begin + m];
-        output.Tokens(ids_.data() + done, i - done);
-        done = i + 1;
-        if (asked_[m].length <= kMaxBytes) {
-          output.Merged(asked_[m].ids, asked_[m].count);
-        } else {
-          output.Long({asked_[m].bytes, asked_[m].length});
+    do {  // also when there are none: empty texts have borders
+      const std::size_t size = std::min(kGroup, pre_tokens_.count - begin_);
+      const std::size_t num_missed = FindFrequent(size);
+      std::size_t done = 0;
+      for (std::size_t first = 0; first < num_missed; first += kMissedGroup) {
+        const std::size_t num_asked = std::min(kMissedGroup, num_missed - first);
+        EncodeMissed(first, num_asked);
+        for (std::size_t m = 0; m < num_asked; ++m) {
+          const Asked& asked = asked_[m];
+          if (asked.count <= FewIds::kMax && asked.length <= kMaxBytes) continue;
+          const std::size_t i = batch_.left[first + m];
+          output.Few(batch_.ids.data() + done, i - done);
+          done = i + 1;
+          if (asked.length <= kMaxBytes) {
+            output.Many(asked.ids, asked.count);
+          } else {
+            output.Long({asked.bytes, asked.length});
+          }
         }
       }
-    }
-    output.Tokens(ids_.data() + done, pre_tokens_.count - done);
+      output.Few(batch_.ids.data() + done, size - done);
+      begin_ += size;
+    } while (begin_ < pre_tokens_.count);
   }
 
  private:
-  /// As many missed pre-tokens are dealt with at a time.
-  static constexpr std::size_t kGroup = 64;
+  /// As many pre-tokens are looked up at a time.
+  static constexpr std::size_t kGroup = ShortMemo::Batch::kMaxSize;
+  /// As many missed ones are dealt with at a time.
+  static constexpr std::size_t kMissedGroup = 64;
   static constexpr std::size_t kMaxBytes = LongMemo::kMaxBytes;
 
   /// A missed pre-token, and what becomes of it.
   struct Asked {
     const char* bytes;
     std::size_t length;
-    ShortMemo::Key key;  // of none where it is too long
+    ShortMemo::Key key;  // of up to ShortMemo::kMaxBytes
+    FewIds* few;         // where up to FewIds::kMax go
     TokenId* ids;
     std::size_t count;  // kMoreIds: the short memo sends on
   };
 
-  /// One that the short memo does not have at hand: where else it may be.
+  /// One that the short memo does not have: where else it may be.
   struct Wanted {
     Asked* asked;
     bool may_be_token;
@@ -74,70 +84,71 @@ class PreTokenEncoder {
     return pre_tokens_.ends[static_cast<std::ptrdiff_t>(i) - 1];
   }
 
-  /// The ids of those that are in the table; the numbers of the others.
-  std::size_t FindInTable() noexcept {
+  /// Of the next `size` pre-tokens, the ids of those that are in the table or the short memo; the
+  /// numbers of the others to batch_.left.
+  std::size_t FindFrequent(std::size_t size) noexcept {
     const auto readable = static_cast<std::size_t>(pre_tokens_.readable_end - pre_tokens_.text);
-    std::size_t count = pre_tokens_.count;
-    while (count > 0 && BeginOf(count - 1) + PreTokenTable::kShortBytes > readable) --count;
-    std::size_t num_missed = vocabulary_.pre_token_table().FindShort(
-        pre_tokens_.text, pre_tokens_.ends, count, ids_.data(), missed_.data());
+    std::size_t count = size;
+    while (count > 0 && BeginOf(begin_ + count - 1) + ShortMemo::kReadBytes > readable) --count;
+    const std::uint16_t* const ends = pre_tokens_.ends + begin_;
+    std::size_t num_missed = count;
+    if (mostly_missed_) {  // then the table is not worth the time
+      std::iota(batch_.missed.begin(), batch_.missed.begin() + static_cast<std::ptrdiff_t>(count),
+                std::uint16_t{0});
+    } else {
+      num_missed = vocabulary_.pre_token_table().FindShort(pre_tokens_.text, ends, count,
+                                                           batch_.ids.data(), batch_.missed.data());
+      mostly_missed_ = num_missed > count / 8 * 3;
+    }
+    num_missed = memo_.FindMany(pre_tokens_.text, ends, num_missed, batch_);
     // Those at the very end, where that many bytes at a time would be too many, are missed.
-    for (std::size_t i = count; i < pre_tokens_.count; ++i) {
-      missed_[num_missed++] = static_cast<std::uint16_t>(i);
+    for (std::size_t i = count; i < size; ++i) {
+      batch_.left[num_missed++] = static_cast<std::uint16_t>(i);
     }
     return num_missed;
   }
 
-  void EncodeGroup(std::size_t begin, std::size_t size) {
-    const ShortMemo& memo = vocabulary_.short_memo();
-    for (std::size_t m = 0; m < size; ++m) {
+  void EncodeMissed(std::size_t first, std::size_t num_asked) {
+    for (std::size_t m = 0; m < num_asked; ++m) {
       Asked& asked = asked_[m];
-      const std::size_t i = missed_[begin + m];
-      const std::size_t from = BeginOf(i);
-      asked.length = pre_tokens_.ends[i] - from;
+      const std::size_t i = batch_.left[first + m];
+      const std::size_t from = BeginOf(begin_ + i);
+      asked.length = pre_tokens_.ends[begin_ + i] - from;
       asked.bytes = pre_tokens_.text + from;
-      if (asked.length <= ShortMemo::kMaxBytes) {
-        asked.key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
-      } else {
-        asked.key.SetNone();
-      }
-      memo.Prefetch(asked.key);
-    }
-    std::size_t num_wanted = 0;
-    for (std::size_t m = 0; m < size; ++m) {
-      Asked& asked = asked_[m];
-      asked.ids = group_ids_.data() + ShortMemo::kMaxIds * m;
-      asked.count = memo.FindNear(asked.key, asked.ids);
-      wanted_[num_wanted].asked = &asked;
-      num_wanted += asked.count - 1 >= ShortMemo::kMaxIds;
-    }
-    if (num_wanted > 0) FindElsewhere(num_wanted);
-  }
-
-  void FindElsewhere(std::size_t num_wanted) {
-    for (std::size_t i = 0; i < num_wanted; ++i) {
-      vocabulary_.short_memo().PrefetchFar(wanted_[i].asked->key);
+      asked.few = &batch_.ids[i];
+      asked.count = 0;
+      if (asked.length > ShortMemo::kMaxBytes) continue;
+      asked.key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
+      memo_.Prefetch(asked.key);
     }
     std::size_t num_left = 0;
-    for (std::size_t i = 0; i < num_wanted; ++i) {
-      Asked& asked = *wanted_[i].asked;
-      if (asked.length > kMaxBytes) continue;
-      if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
-        asked.count = vocabulary_.short_memo().FindFar(asked.key, asked.ids);
+    for (std::size_t m = 0; m < num_asked; ++m) {
+      Asked& asked = asked_[m];
+      if (asked.length <= ShortMemo::kMaxBytes) {
+        asked.count = memo_.Find(asked.key, *asked.few);
         if (asked.count - 1 < ShortMemo::kMaxIds) continue;
       }
+      *asked.few = {};
+      if (asked.length > kMaxBytes) continue;
       Wanted& wanted = wanted_[num_left++];
       wanted.asked = &asked;
       LookAhead(wanted);
     }
-    TokenId* room = group_ids_.data() + ShortMemo::kMaxIds * kGroup;
+    if (num_left > 0) FindElsewhere(num_left);
+  }
+
+  void FindElsewhere(std::size_t num_wanted) {
+    TokenId* room = group_ids_.data();
     std::size_t num_merges = 0;
-    for (std::size_t i = 0; i < num_left; ++i) {
+    for (std::size_t i = 0; i < num_wanted; ++i) {
       Asked& asked = *wanted_[i].asked;
       asked.ids = room;
       asked.count = Find(wanted_[i]);
       room += asked.count;
-      if (asked.count != 0) continue;
+      if (asked.count != 0) {
+        SetFew(asked);
+        continue;
+      }
       merges_[num_merges] = {asked.bytes, asked.length, room, 0};
       merged_[num_merges++] = &asked;
       room += asked.length;
@@ -152,6 +163,7 @@ class PreTokenEncoder {
       }
       asked.count = merges[i].count;
       ToIds(asked.ids, asked.count);
+      SetFew(asked);
       Remember(asked);
     }
   }
@@ -162,7 +174,13 @@ class PreTokenEncoder {
     std::copy(ranks.begin(), ranks.end(), asked.ids);
     asked.count = ranks.size();
     ToIds(asked.ids, asked.count);
+    SetFew(asked);
     Remember(asked);
+  }
+
+  static void SetFew(const Asked& asked) noexcept {
+    if (asked.count > FewIds::kMax) return;
+    for (std::size_t i = 0; i < asked.count; ++i) asked.few->ids[i] = asked.ids[i] | FewIds::kThere;
   }
 
   /// Brings near where Find will look.
@@ -171,7 +189,6 @@ class PreTokenEncoder {
     wanted.may_be_token = false;
     if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
       const ByteTable& table = vocabulary_.byte_table();
-      if (!MayBeToken(asked)) return;
       wanted.probe = table.MakeProbe(asked.bytes, asked.length, pre_tokens_.readable_end);
       wanted.may_be_token = table.MayHold(wanted.probe);
       if (wanted.may_be_token) table.Prefetch(wanted.probe);
@@ -182,14 +199,6 @@ class PreTokenEncoder {
       wanted.long_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
       vocabulary_.long_memo().Prefetch(wanted.long_key);
     }
-  }
-
-  /// Whether one that is not in the table may be a token.
-  bool MayBeToken(const Asked& asked) const noexcept {
-    const bool was_looked_up = asked.length <= PreTokenTable::kShortBytes &&
-                               pre_tokens_.readable_end - asked.bytes >=
-                                   static_cast<std::ptrdiff_t>(PreTokenTable::kShortBytes);
-    return !was_looked_up || vocabulary_.pre_token_table().MayMissShort(asked.bytes, asked.length);
   }
 
   /// Writes the ids of a pre-token that is known and returns their number; 0 when it has to be
@@ -203,13 +212,13 @@ class PreTokenEncoder {
     } else {
       std::size_t count = kMoreIds;
       if (asked.length <= MiddleMemo::kMaxBytes) {
-        count = FindIn(vocabulary_.middle_memo(), wanted.middle_key, asked.ids);
+        count = vocabulary_.middle_memo().Find(wanted.middle_key, asked.ids);
         if (count == kMoreIds) {
           wanted.long_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
         }
       }
       if (count == kMoreIds) {
-        count = FindIn(vocabulary_.long_memo(), wanted.long_key, asked.ids);
+        count = vocabulary_.long_memo().Find(wanted.long_key, asked.ids);
       }
       if (count != 0 || asked.count == kMoreIds) return count;
       rank = vocabulary_.FindUnlikely(asked.bytes, asked.length, pre_tokens_.readable_end);
@@ -221,17 +230,10 @@ class PreTokenEncoder {
     return 1;
   }
 
-  template <typename Memo>
-  static std::size_t FindIn(const Memo& memo, const typename Memo::Key& key,
-                            TokenId* ids) noexcept {
-    const std::size_t count = memo.FindNear(key, ids);
-    return count != 0 ? count : memo.FindFar(key, ids);
-  }
-
   void Remember(const Asked& asked) const noexcept {
     if (asked.length <= ShortMemo::kMaxBytes) {
       const bool fits = asked.count <= ShortMemo::kMaxIds;
-      vocabulary_.short_memo().Store(asked.key, asked.ids, fits ? asked.count : kMoreIds);
+      memo_.Store(asked.key, asked.ids, fits ? asked.count : kMoreIds);
       if (fits) return;
     }
     if (asked.length <= MiddleMemo::kMaxBytes) {
@@ -254,16 +256,18 @@ class PreTokenEncoder {
   }
 
   const Vocabulary& vocabulary_;
+  ShortMemo& memo_;
   const PreTokens& pre_tokens_;
-  std::array<TokenId, kMaxPreTokens + 8> ids_;  // 8 more, for copies by eight
-  std::array<std::uint16_t, kMaxPreTokens + 8> missed_;
+  // Of a group of pre-tokens.
+  std::size_t begin_ = 0;
+  bool mostly_missed_ = false;
+  ShortMemo::Batch batch_;
   // Of a group of missed ones.
-  std::array<Asked, kGroup> asked_;
-  std::array<Wanted, kGroup + 1> wanted_;
-  std::array<MergeRequest, kGroup> merges_;
-  std::array<Asked*, kGroup> merged_;
-  // From the short memo, then the others, then what Find may write beyond.
-  std::array<TokenId, kGroup*(ShortMemo::kMaxIds + kMaxBytes) + LongMemo::kMaxIds> group_ids_;
+  std::array<Asked, kMissedGroup> asked_;
+  std::array<Wanted, kMissedGroup> wanted_;
+  std::array<MergeRequest, kMissedGroup> merges_;
+  std::array<Asked*, kMissedGroup> merged_;
+  std::array<TokenId, kMissedGroup * kMaxBytes + LongMemo::kMaxIds> group_ids_;
 };
 
 /// Output that takes the parts of a long pre-token.
@@ -271,8 +275,8 @@ template <typename Output>
 class OfParts {
  public:
   explicit OfParts(Output& output) : output_(output) {}
-  void Tokens(const TokenId* ids, std::size_t count) { output_.Tokens(ids, count); }
-  void Merged(const TokenId* ids, std::size_t count) { output_.Merged(ids, count); }
+  void Few(const FewIds* ids, std::size_t count) { output_.Few(ids, count); }
+  void Many(const TokenId* ids, std::size_t count) { output_.Many(ids, count); }
   void Long(std::string_view bytes) { output_.Uncut(bytes); }
 
  private:
@@ -291,7 +295,6 @@ void RunLong(const Vocabulary& vocabulary, std::string_view bytes, Output& outpu
   const ByteBridges* const bridges = vocabulary.byte_bridges();
   if (bridges == nullptr) return output.Uncut(bytes);
   constexpr std::size_t kBytesAtATime = 8192;
-  static_assert(kBytesAtATime <= kMaxPreTokens);
   const char* const readable_end = bytes.data() + bytes.size();
   OfParts of_parts(output);
   // Not on the stack, where the same lies already: musl's threads have 128 kB.
@@ -321,12 +324,14 @@ class AppendIds {
  public:
   AppendIds(const Vocabulary& vocabulary, IdOutput& ids) : vocabulary_(vocabulary), ids_(ids) {}
 
-  void Tokens(const TokenId* from, std::size_t count) {
+  void Few(const FewIds* from, std::size_t count) {
+    ids_.Add(PackIds(from, count, ids_.Room(FewIds::kMax * count + 16)));
+  }
+  void Many(const TokenId* from, std::size_t count) {
     TokenId* const to = ids_.Room(count + 8);
     for (std::size_t i = 0; i < count; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(TokenId));
     ids_.Add(count);
   }
-  void Merged(const TokenId* from, std::size_t count) { Tokens(from, count); }
   void Long(std::string_view bytes) { RunLong(vocabulary_, bytes, *this); }
   void Uncut(std::string_view bytes) {
     const Rank rank = vocabulary_.Find(bytes);
@@ -349,10 +354,12 @@ class CountIds {
  public:
   explicit CountIds(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
-  void Tokens(const TokenId* /*ids*/, std::size_t count) noexcept {
+  void Few(const FewIds* ids, std::size_t count) noexcept {
+    total_ += static_cast<std::int64_t>(NumIds(ids, count));
+  }
+  void Many(const TokenId* /*ids*/, std::size_t count) noexcept {
     total_ += static_cast<std::int64_t>(count);
   }
-  void Merged(const TokenId* ids, std::size_t count) noexcept { Tokens(ids, count); }
   void Long(std::string_view bytes) { RunLong(vocabulary_, bytes, *this); }
   void Uncut(std::string_view bytes) {
     total_ += vocabulary_.Find(bytes) != kNoToken ? 1 : CountMerged(vocabulary_, bytes);
@@ -371,17 +378,20 @@ class AtBorders {
   AtBorders(std::span<const std::uint16_t> borders, Output& output, std::int64_t* sizes)
       : borders_(borders), output_(output), sizes_(sizes) {}
 
-  void Tokens(const TokenId* ids, std::size_t count) {
-    const std::int64_t before = output_.total() - static_cast<std::int64_t>(done_);
-    done_ += count;
-    while (next_ < borders_.size() && borders_[next_] <= done_) {
-      sizes_[next_] = before + borders_[next_];
-      ++next_;
+  void Few(const FewIds* ids, std::size_t count) {
+    while (next_ < borders_.size() && borders_[next_] <= done_ + count) {
+      const std::size_t size = borders_[next_] - done_;
+      output_.Few(ids, size);
+      ids += size;
+      count -= size;
+      done_ += size;
+      sizes_[next_++] = output_.total();
     }
-    output_.Tokens(ids, count);
+    output_.Few(ids, count);
+    done_ += count;
   }
-  void Merged(const TokenId* ids, std::size_t count) {
-    output_.Merged(ids, count);
+  void Many(const TokenId* ids, std::size_t count) {
+    output_.Many(ids, count);
     Pass();
   }
   void Long(std::string_view bytes) {

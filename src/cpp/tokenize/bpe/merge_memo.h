@@ -1,7 +1,8 @@
 // What pre-tokens seen before became: caches of fixed size that threads share without a lock.
 //
-// There are three, for pre-tokens with few bytes and ids, with more, and with many. Where a
-// pre-token has more ids than go with its length, there is a note instead that sends to the next.
+// There are three, for pre-tokens with few bytes and ids (bpe/short_memo.h), and here with more,
+// and with many. Where a pre-token has more ids than go with its length, there is a note instead
+// that sends to the next.
 //
 // A pre-token has the choice of a few slots that lie side by side. It takes the first that is free
 // from its home on. When none is, it must come twice before it replaces one of them: text that
@@ -57,98 +58,6 @@ inline void LoadPadded(const char* from, std::size_t num_bytes, const char* read
 }
 
 }  // namespace internal
-
-/// Half a cache line, for pre-tokens of up to 15 bytes that became up to 4 ids:
-///
-///     bytes 0-7 | bytes 8-14, length and count : u8 | 2 ids : u24, version | 2 ids, version |
-class ShortMemoSlot {
- public:
-  static constexpr std::size_t kMaxBytes = 15;
-  static constexpr std::size_t kMaxIds = 4;
-
-  struct Key {
-    std::uint64_t head;
-    std::uint64_t tail;  // with the length
-    std::uint64_t hash;
-
-    /// 1 to kMaxBytes bytes.
-    void Set(const char* from, std::size_t num_bytes, const char* readable_end) noexcept {
-      std::array<std::uint64_t, 2> bytes;
-      internal::LoadPadded(from, num_bytes, readable_end, bytes);
-      head = bytes[0];
-      tail = bytes[1] | std::uint64_t{num_bytes} << kLengthShift;
-      hash = internal::MixWords(head, tail);
-    }
-    /// Of no pre-token: never found.
-    void SetNone() noexcept {
-      head = 0;
-      tail = ~kCountMask;
-      hash = 0;
-    }
-  };
-
-  /// Without a branch: whether it is here is hard to guess.
-  std::size_t Find(const Key& key, TokenId* ids) const noexcept {
-    const std::uint64_t low = low_.load(std::memory_order_acquire);
-    const std::uint64_t head = head_.load(std::memory_order_acquire);
-    const std::uint64_t tail = tail_.load(std::memory_order_acquire);
-    const std::uint64_t high = high_.load(std::memory_order_acquire);
-    ids[0] = low & kIdMask;
-    ids[1] = low >> 24 & kIdMask;
-    ids[2] = high & kIdMask;
-    ids[3] = high >> 24 & kIdMask;
-    const std::uint64_t difference = (head ^ key.head) | ((tail & ~kCountMask) ^ key.tail) |
-                                     (low & kOddVersion) |
-                                     (high_.load(std::memory_order_acquire) ^ high) |
-                                     (low_.load(std::memory_order_relaxed) ^ low);
-    const std::uint64_t count = tail >> kCountShift;
-    return difference != 0 ? 0 : count == kNote ? kMoreIds : count;
-  }
-
-  /// As far as one can see without care.
-  bool SeemsToHold(const Key& key) const noexcept {
-    return ((head_.load(std::memory_order_relaxed) ^ key.head) |
-            ((tail_.load(std::memory_order_relaxed) & ~kCountMask) ^ key.tail)) == 0;
-  }
-
-  void Store(const Key& key, const TokenId* ids, std::size_t count) noexcept {
-    std::uint64_t low = low_.load(std::memory_order_relaxed);
-    if ((low & kOddVersion) != 0 ||
-        !low_.compare_exchange_strong(low, low | kOddVersion, std::memory_order_acquire)) {
-      return;
-    }
-    const auto id = [&](std::size_t i) {
-      return i < count && count != kMoreIds ? std::uint64_t{ids[i]} : 0;
-    };
-    const std::uint64_t low_version = ((low >> kVersionShift) + 2) & 0xFFFF;
-    std::uint64_t high_version = high_.load(std::memory_order_relaxed) >> kVersionShift;
-    if (low_version == 0) ++high_version;
-    head_.store(key.head, std::memory_order_release);
-    tail_.store(key.tail | std::uint64_t{count == kMoreIds ? kNote : count} << kCountShift,
-                std::memory_order_release);
-    high_.store(id(2) | id(3) << 24 | high_version << kVersionShift, std::memory_order_release);
-    low_.store(id(0) | id(1) << 24 | low_version << kVersionShift, std::memory_order_release);
-  }
-
-  /// Counts what was stored, more or less, and is 0 in the beginning.
-  std::uint64_t version() const noexcept {
-    return low_.load(std::memory_order_relaxed) >> kVersionShift;
-  }
-
- private:
-  static constexpr int kLengthShift = 56;
-  static constexpr int kCountShift = 60;
-  static constexpr std::uint64_t kCountMask = std::uint64_t{15} << kCountShift;
-  static constexpr std::uint64_t kNote = 15;
-  static constexpr int kVersionShift = 48;
-  static constexpr std::uint64_t kOddVersion = std::uint64_t{1} << kVersionShift;
-  static constexpr std::uint64_t kIdMask = (std::uint64_t{1} << 24) - 1;
-
-  std::atomic<std::uint64_t> head_;
-  std::atomic<std::uint64_t> tail_;
-  std::atomic<std::uint64_t> low_;
-  std::atomic<std::uint64_t> high_;
-};
 
 /// For pre-tokens of up to 8 * key_words bytes and 8 * id_groups ids:
 ///
@@ -260,35 +169,19 @@ class MergeMemo {
   static constexpr std::size_t kMaxIds = Slot::kMaxIds;
   static constexpr std::size_t kNumSlots = ways * num_sets;
   static constexpr std::size_t kSizeBytes = kNumSlots * sizeof(Slot);
-  /// Slots that lie in one cache line.
-  static constexpr std::size_t kNear = std::max<std::size_t>(64 / sizeof(Slot), 1);
 
   MergeMemo() : sets_(num_sets), came_last_(num_sets) {}
 
-  /// What FindNear reads.
+  /// What Find reads first.
   void Prefetch(const Key& key) const noexcept {
     const char* const at = reinterpret_cast<const char*>(&SlotOf(key, 0));
     for (std::size_t i = 0; i < sizeof(Slot); i += 64) __builtin_prefetch(at + i);
   }
 
-  /// What FindFar reads, about.
-  void PrefetchFar(const Key& key) const noexcept {
-    if constexpr (kNear < ways) __builtin_prefetch(&SlotOf(key, kNear));
-  }
-
-  /// Looks where a pre-token is most likely to be. Copies its ids and returns their number,
-  /// kMoreIds for a note; 0 when it is not here. All kMaxIds of `ids` may be written.
-  std::size_t FindNear(const Key& key, TokenId* ids) const noexcept {
-    if constexpr (kNear == 2) {
-      return SlotOf(key, SlotOf(key, 1).SeemsToHold(key)).Find(key, ids);
-    } else {
-      return SlotOf(key, 0).Find(key, ids);
-    }
-  }
-
-  /// Looks where FindNear does not.
-  std::size_t FindFar(const Key& key, TokenId* ids) const noexcept {
-    for (std::size_t i = kNear; i < ways; ++i) {
+  /// Copies its ids and returns their number, kMoreIds for a note; 0 when it is not here. All
+  /// kMaxIds of `ids` may be written.
+  std::size_t Find(const Key& key, TokenId* ids) const noexcept {
+    for (std::size_t i = 0; i < ways; ++i) {
       if (const std::size_t count = SlotOf(key, i).Find(key, ids)) return count;
     }
     return 0;
@@ -330,10 +223,8 @@ class MergeMemo {
   mutable ZeroedArray<std::atomic<std::uint8_t>> came_last_;  // by set; 0: it has room
 };
 
-using ShortMemo = MergeMemo<ShortMemoSlot, 4, std::size_t{1} << 14>;
 using MiddleMemo = MergeMemo<MemoSlot<4, 1, 64>, 4, std::size_t{1} << 12>;
 using LongMemo = MergeMemo<MemoSlot<14, 5, 256>, 2, std::size_t{1} << 10>;
-static_assert(ShortMemo::kSizeBytes == std::size_t{2} << 20);
 static_assert(MiddleMemo::kSizeBytes == std::size_t{1} << 20);
 static_assert(LongMemo::kSizeBytes == std::size_t{1} << 19);
 

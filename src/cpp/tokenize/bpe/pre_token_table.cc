@@ -25,7 +25,6 @@ bool HasForbiddenByte(std::uint64_t word) noexcept {
 
 PreTokenTable::PreTokenTable(std::size_t num_tokens, LargePages& memory)
     : short_(memory.Take<ShortPlace>(NumPlaces(num_tokens))),
-      short_is_full_(short_.size()),
       short_shift_(64 - std::countr_zero(short_.size())),
       find_short_(FindShortFor(BestIsa())) {
   for (ShortPlace& place : short_) place.keys.fill(kEmptyKey);
@@ -46,21 +45,18 @@ void PreTokenTable::Insert(std::span<const ByteTable::Key> tokens) noexcept {
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (HasForbiddenByte(keys[i] & kKeptBytes[tokens[i].length])) continue;  // no text has it
     ShortPlace& place = *places[i];
-    if (place.count == kTokensOfPlace) [[unlikely]] {
-      short_is_full_[static_cast<std::size_t>(&place - first)] = true;
-      continue;
-    }
+    if (place.count == kTokensOfPlace) continue;
     place.keys[place.count] = keys[i];
-    place.ids[place.count] = tokens[i].id;
+    place.ids[place.count] = tokens[i].id | FewIds::kThere;
     ++place.count;
   }
 }
 
 std::size_t PreTokenTable::FindShortPortable(const PreTokenTable& table, const char* text,
                                              const std::uint16_t* ends, std::size_t count,
-                                             TokenId* ids, std::uint16_t* missed) noexcept {
+                                             FewIds* ids, std::uint16_t* missed) noexcept {
   std::size_t num_missed = 0;
-  std::size_t begin = 0;
+  std::size_t begin = ends[-1];
   for (std::size_t i = 0; i < count; ++i) {
     std::uint64_t word;
     std::memcpy(&word, text + begin, sizeof word);
@@ -68,7 +64,7 @@ std::size_t PreTokenTable::FindShortPortable(const PreTokenTable& table, const c
     const ShortPlace& place = table.short_[table.ShortIndex(key)];
     std::size_t at = 0;
     while (at < kTokensOfPlace && place.keys[at] != key) ++at;
-    ids[i] = place.ids[at];
+    ids[i].ids = {at == kTokensOfPlace ? 0 : place.ids[at]};
     missed[num_missed] = static_cast<std::uint16_t>(i);
     num_missed += at == kTokensOfPlace;
     begin = ends[i];
@@ -85,7 +81,7 @@ std::size_t PreTokenTable::FindShortPortable(const PreTokenTable& table, const c
 
 CTX_AVX2 std::size_t PreTokenTable::FindShortAvx2(const PreTokenTable& table, const char* text,
                                                   const std::uint16_t* ends, std::size_t count,
-                                                  TokenId* ids, std::uint16_t* missed) noexcept {
+                                                  FewIds* ids, std::uint16_t* missed) noexcept {
   std::array<std::uint64_t, kPass> keys;
   std::array<const ShortPlace*, kPass> places;
   const ShortPlace* const first = table.short_.data();
@@ -109,7 +105,9 @@ CTX_AVX2 std::size_t PreTokenTable::FindShortAvx2(const PreTokenTable& table, co
       const auto mask = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) |
                         static_cast<unsigned>(places[i]->keys[4] == keys[i]) << 4;
       // Without a branch: no guess is good enough.
-      ids[done + i] = places[i]->ids[static_cast<unsigned>(std::countr_zero(mask | 32))];
+      const TokenId* const id =
+          places[i]->ids.data() + static_cast<unsigned>(std::countr_zero(mask | 32));
+      _mm_store_si128(reinterpret_cast<__m128i*>(ids + done + i), _mm_loadu_si32(id));
       missed[num_missed] = static_cast<std::uint16_t>(done + i);
       num_missed += mask == 0;
     }
@@ -119,8 +117,7 @@ CTX_AVX2 std::size_t PreTokenTable::FindShortAvx2(const PreTokenTable& table, co
 
 CTX_AVX512 std::size_t PreTokenTable::FindShortAvx512(const PreTokenTable& table, const char* text,
                                                       const std::uint16_t* ends, std::size_t count,
-                                                      TokenId* ids,
-                                                      std::uint16_t* missed) noexcept {
+                                                      FewIds* ids, std::uint16_t* missed) noexcept {
   // Of few, eight at a time would wait for what has just been written one by one.
   if (count <= kFew) return FindShortAvx2(table, text, ends, count, ids, missed);
   alignas(64) std::array<std::uint64_t, kPass> keys;
@@ -161,7 +158,8 @@ CTX_AVX512 std::size_t PreTokenTable::FindShortAvx512(const PreTokenTable& table
       const unsigned mask = _mm512_mask_cmpeq_epi64_mask(0x1F, _mm512_load_si512(place), key);
       // Without a branch: no guess is good enough.
       const auto* const place_ids = reinterpret_cast<const TokenId*>(place) + 2 * kTokensOfPlace;
-      ids[done + i] = place_ids[static_cast<unsigned>(std::countr_zero(mask | 32))];
+      const TokenId* const id = place_ids + static_cast<unsigned>(std::countr_zero(mask | 32));
+      _mm_store_si128(reinterpret_cast<__m128i*>(ids + done + i), _mm_loadu_si32(id));
       missed[num_missed] = static_cast<std::uint16_t>(done + i);
       num_missed += mask == 0;
     }

@@ -8,8 +8,7 @@
 // A key is the bytes, and for fewer than 8 of them 0xF8 + length as the eighth.
 // 0xF8 and above are in no UTF-8, so that the keys of different texts differ. Tokens enter in the
 // order of their ranks, which is about that of their frequency, so that of those that want one
-// place the more frequent have it. A token that found its place taken is not in the table; a bit
-// for each place tells that there are such.
+// place the more frequent have it. A token that found its place taken is not in the table.
 //
 // Immutable once filled: then safe to call from any thread.
 #pragma once
@@ -21,11 +20,11 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
-#include <vector>
 
 #include "common/ids.h"
 #include "common/isa.h"
 #include "tokenize/bpe/byte_table.h"
+#include "tokenize/bpe/few_ids.h"
 #include "tokenize/bpe/large_pages.h"
 
 namespace ctx::tokenize {
@@ -49,20 +48,13 @@ class PreTokenTable {
   void Insert(std::span<const ByteTable::Key> tokens) noexcept;
 
   /// Looks up `count` pre-tokens, valid UTF-8, that follow each other from `text` on: ends[i] is
-  /// where pre-token i ends, counted from `text`, and ends[-1] is 0. Writes ids[i] for those found;
-  /// the numbers of the others, in order, to `missed`, and returns how many they are. Pre-tokens of
-  /// more than kShortBytes are never found. 8 bytes from where each begins must be readable; ends,
-  /// ids and missed have room for 8 more than `count`.
-  std::size_t FindShort(const char* text, const std::uint16_t* ends, std::size_t count,
-                        TokenId* ids, std::uint16_t* missed) const noexcept {
+  /// where pre-token i ends, counted from `text`, and ends[-1] where the first begins. Writes
+  /// ids[i], of one each, for those found; the numbers of the others, in order, to `missed`, and
+  /// returns how many they are. Pre-tokens of more than kShortBytes are never found. 8 bytes from
+  /// where each begins must be readable; ends, ids and missed have room for 8 more than `count`.
+  std::size_t FindShort(const char* text, const std::uint16_t* ends, std::size_t count, FewIds* ids,
+                        std::uint16_t* missed) const noexcept {
     return find_short_(*this, text, ends, count, ids, missed);
-  }
-
-  /// Whether a pre-token of up to kShortBytes bytes that was not found may be a token all the same.
-  bool MayMissShort(const char* bytes, std::size_t length) const noexcept {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes, length);
-    return short_is_full_[ShortIndex(ShortKey(word, length))];
   }
 
  private:
@@ -108,20 +100,19 @@ class PreTokenTable {
   }
 
   using FindShortFunction = std::size_t (*)(const PreTokenTable&, const char*, const std::uint16_t*,
-                                            std::size_t, TokenId*, std::uint16_t*) noexcept;
+                                            std::size_t, FewIds*, std::uint16_t*) noexcept;
   static std::size_t FindShortPortable(const PreTokenTable& table, const char* text,
-                                       const std::uint16_t* ends, std::size_t count, TokenId* ids,
+                                       const std::uint16_t* ends, std::size_t count, FewIds* ids,
                                        std::uint16_t* missed) noexcept;
   static std::size_t FindShortAvx2(const PreTokenTable& table, const char* text,
-                                   const std::uint16_t* ends, std::size_t count, TokenId* ids,
+                                   const std::uint16_t* ends, std::size_t count, FewIds* ids,
                                    std::uint16_t* missed) noexcept;
   static std::size_t FindShortAvx512(const PreTokenTable& table, const char* text,
-                                     const std::uint16_t* ends, std::size_t count, TokenId* ids,
+                                     const std::uint16_t* ends, std::size_t count, FewIds* ids,
                                      std::uint16_t* missed) noexcept;
   static FindShortFunction FindShortFor(Isa isa) noexcept;
 
   std::span<ShortPlace> short_;
-  std::vector<bool> short_is_full_;  // by place: a token found it taken
   int short_shift_ = 63;
   FindShortFunction find_short_ = nullptr;
 };

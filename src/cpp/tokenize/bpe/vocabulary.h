@@ -31,6 +31,7 @@
 #include "tokenize/bpe/merge_memo.h"
 #include "tokenize/bpe/pre_token_table.h"
 #include "tokenize/bpe/short_merge_table.h"
+#include "tokenize/bpe/short_memo.h"
 #include "tokenize/bpe/token_list.h"
 #include "tokenize/definition.h"
 
