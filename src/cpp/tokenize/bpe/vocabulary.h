@@ -30,8 +30,8 @@
 #include "tokenize/bpe/large_pages.h"
 #include "tokenize/bpe/merge_memo.h"
 #include "tokenize/bpe/pre_token_table.h"
-#include "tokenize/bpe/short_merge_table.h"
 #include "tokenize/bpe/short_memo.h"
+#include "tokenize/bpe/short_merge_table.h"
 #include "tokenize/bpe/token_list.h"
 #include "tokenize/definition.h"
 
