@@ -26,7 +26,7 @@ bool ShortMemo::SeemsToHold(const Slot& slot, const Key& key) const noexcept {
 std::size_t ShortMemo::Find(const Key& key, FewIds& ids) const noexcept {
   const std::size_t line = LineOf(key);
   const Set& set = sets_[line / 2];
-  const std::uint16_t version = set.version.load(std::memory_order_acquire);
+  const std::uint32_t version = set.version.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < kWays; ++i) {
     const Slot& slot = SlotOf(line, i);
     if (!SeemsToHold(slot, key)) continue;
@@ -45,7 +45,7 @@ std::size_t ShortMemo::Find(const Key& key, FewIds& ids) const noexcept {
 void ShortMemo::Store(const Key& key, const TokenId* ids, std::size_t count) noexcept {
   const std::size_t line = LineOf(key);
   Set& set = sets_[line / 2];
-  std::uint16_t version = set.version.load(std::memory_order_relaxed);
+  std::uint32_t version = set.version.load(std::memory_order_relaxed);
   std::size_t at = 0;
   while (at < kWays && SlotOf(line, at).tail.load(std::memory_order_relaxed) != 0) {
     if (SeemsToHold(SlotOf(line, at), key)) return;
@@ -74,7 +74,7 @@ void ShortMemo::Store(const Key& key, const TokenId* ids, std::size_t count) noe
   slot.tail.store(key.tail | (count == kMoreIds ? kNote : 0), std::memory_order_release);
   slot.ids[0].store(id(0) | id(1) << 32, std::memory_order_release);
   slot.ids[1].store(id(2) | id(3) << 32, std::memory_order_release);
-  set.version.store(static_cast<std::uint16_t>(version + 2), std::memory_order_release);
+  set.version.store(version + 2, std::memory_order_release);
   num_ended_.fetch_add(1, std::memory_order_release);
 }
 

@@ -109,7 +109,7 @@ class ShortMemo {
   static constexpr int kLineShift = 64 - std::countr_zero(kNumLines);
 
   struct Set {
-    std::atomic<std::uint16_t> version;
+    std::atomic<std::uint32_t> version;
     std::atomic<std::uint8_t> candidate;  // to replace one, if it comes again
     std::atomic<std::uint8_t> patience;   // as many others may come before
   };
