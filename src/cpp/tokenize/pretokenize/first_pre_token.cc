@@ -75,6 +75,13 @@ std::size_t EndOfFirstPreToken(Pattern pattern, std::string_view text, bool is_f
 
 bool EndsLikeTheNext(Pattern pattern, std::string_view text, std::size_t begin,
                      std::size_t end) noexcept {
+  const scan::Char first = scan::ReadChar(BytesOf(text) + begin);
+  if (first.next < BytesOf(text) + end && pattern != Pattern::kDeepSeek) {
+    // Letters go on alike from any of them, but where a capital may begin another word.
+    const bool is_cased = pattern == Pattern::kO200k || pattern == Pattern::kTekken;
+    const unsigned letter = is_cased ? unsigned{kLower} : scan::kLetter;
+    if (first.Is(letter) && scan::ReadChar(first.next).Is(letter)) return true;
+  }
   const auto newline_at = [&](std::size_t at) { return text[at] == '\n' || text[at] == '\r'; };
   // With white space behind it no other alternative takes white space. The same holds for the next
   // character, so that both are looked at with the same run behind them.

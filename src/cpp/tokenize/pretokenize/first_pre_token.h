@@ -28,7 +28,7 @@ StandIn StandInFor(Pattern pattern, std::string_view text) noexcept;
 std::size_t EndOfFirstPreToken(Pattern pattern, std::string_view text, bool is_final) noexcept;
 
 /// Whether the pre-token that begins at `begin` ends at `end`, where the one does that begins a
-/// character later. O(1), inside white space; false where it takes a look at more.
+/// character later. O(1), inside words and white space; false where it takes a look at more.
 bool EndsLikeTheNext(Pattern pattern, std::string_view text, std::size_t begin,
                      std::size_t end) noexcept;
 
