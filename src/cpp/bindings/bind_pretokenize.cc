@@ -125,7 +125,7 @@ Value ValueOf(const std::array<std::pair<std::string_view, Value>, size>& names,
 
 Normalizer MakeNormalizer(const std::vector<StepTuple>& tuples) {
   using Kind = NormalizerStep::Kind;
-  constexpr std::array<std::pair<std::string_view, Kind>, 7> kKinds{{
+  constexpr std::array<std::pair<std::string_view, Kind>, 7> kSteps{{
       {"nfc", Kind::kNfc},
       {"nfkc", Kind::kNfkc},
       {"lowercase", Kind::kLowercase},
@@ -136,7 +136,7 @@ Normalizer MakeNormalizer(const std::vector<StepTuple>& tuples) {
   }};
   std::vector<NormalizerStep> steps;
   for (const auto& [kind, pattern, content] : tuples) {
-    steps.push_back({ValueOf(kKinds, kind, "kind of normalizer step"), pattern, content});
+    steps.push_back({ValueOf(kSteps, kind, "kind of normalizer step"), pattern, content});
   }
   return Normalizer(std::move(steps));
 }

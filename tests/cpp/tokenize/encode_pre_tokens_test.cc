@@ -144,7 +144,7 @@ TEST_CASE("merging many is merging each") {
       std::vector<std::string> pre_tokens(random() % 40);
       for (std::string& bytes : pre_tokens) {
         bytes.resize(1 + random() % kShortBytes);
-        const unsigned variety = 1 + random() % 26;
+        const auto variety = static_cast<unsigned>(1 + random() % 26);
         for (char& c : bytes) c = static_cast<char>('a' + random() % variety);
         if (random() % 4 == 0) bytes[random() % bytes.size()] = static_cast<char>(random());
       }
