@@ -67,7 +67,7 @@ std::string RandomPreToken(std::mt19937& random, const Vocabulary& vocabulary) {
   const std::size_t kind = random() % 8;
   if (kind < 3) {  // a token, or several; valid UTF-8 alone
     for (std::size_t i = 0; i <= random() % 3; ++i) {
-      const std::string_view token = vocabulary.Bytes(random() % 60000);
+      const std::string_view token = vocabulary.Bytes(static_cast<Rank>(random() % 60000));
       const bool is_ascii = std::all_of(
           token.begin(), token.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
       if (is_ascii) bytes += token;
