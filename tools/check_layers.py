@@ -29,8 +29,9 @@ _BASE = {"errors", "_core"}
 PYTHON: dict[str, set[str]] = {
     "errors": set(),
     "tokenize": _BASE,
-    "chat": _BASE | {"tokenize"},
-    "budget": _BASE | {"tokenize", "chat"},
+    "models": _BASE,
+    "chat": _BASE | {"models", "tokenize"},
+    "budget": _BASE | {"models", "tokenize", "chat", "pricing"},
     "prefix": _BASE,
     "kv": _BASE | {"prefix"},
     "cuda": _BASE | {"prefix", "kv"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ctxengine import _core, chat
+from ctxengine import _core
 from ctxengine.budget.prompt import Prompt, split_sections
 from ctxengine.budget.request import (
     Bounds,
@@ -17,7 +17,9 @@ from ctxengine.budget.request import (
     token_number,
 )
 from ctxengine.budget.result import Dropped, Duplicate, Plan, Predicted
-from ctxengine.chat import _convert_tools, _resolve
+from ctxengine.chat.convert import convert_tools
+from ctxengine.chat.table import count_table
+from ctxengine.chat.template import resolve
 from ctxengine.errors import ArgumentError, BudgetExceeded
 
 if TYPE_CHECKING:
@@ -40,7 +42,9 @@ def _duplicates(prompt: Prompt, first_kept: int, kept: list[list[int]]) -> tuple
         for i in indices:
             places.setdefault(section.items[i].content, []).append(f"{section.name}[{i}]")
     repeated = [(text, where) for text, where in places.items() if len(where) > 1]
-    tokens = _core.count_texts([text for text, _ in repeated], prompt.encoding._native, chat._table)
+    tokens = _core.count_texts(
+        [text for text, _ in repeated], prompt.encoding._native, count_table()
+    )
     return tuple(
         Duplicate(tuple(where), n)
         for (_, where), n in zip(repeated, tokens, strict=True)
@@ -211,12 +215,12 @@ def plan(
     bounds, has_default_cap = _history_bounds(history_section, history_cap, available, cut)
     grid_step = max(1, int(bounds.max_tokens * grid)) if cut == "grid" else 0
 
-    template, encoding = _resolve(template, encoding)
+    template, encoding = resolve(template, encoding)
     tools_list = list(tools) if tools is not None else []
     prompt = Prompt(
         system=_as_list(system, "system"),
         history=_as_list(history, "history"),
-        tools=_convert_tools(tools_list),
+        tools=convert_tools(tools_list),
         item_sections=item_sections,
         template=template,
         encoding=encoding,

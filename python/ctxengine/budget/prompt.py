@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctxengine import _core, chat
+from ctxengine import _core
 from ctxengine.budget.request import Bounds, Section, check_item, item_list, section_bounds
 from ctxengine.budget.result import SectionUse, share
-from ctxengine.chat import _convert_messages, _Converted, _field
+from ctxengine.chat.convert import Converted, convert_messages, field_of
+from ctxengine.chat.table import count_table
 from ctxengine.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class ItemSection:
         """Count each text as written, and the lines around them."""
         lines = [f"{self._entry(i)}\n\n" for i in range(len(self.items))]
         *self.costs, self.overhead = _core.count_texts(
-            [*lines, f"<{self.name}>\n</{self.name}>\n\n"], encoding._native, chat._table
+            [*lines, f"<{self.name}>\n</{self.name}>\n\n"], encoding._native, count_table()
         )
 
     def request(self) -> tuple[Bounds, list[tuple[int, float, int]]]:
@@ -102,7 +103,7 @@ def split_sections(
 
 
 def _user_turn_starts(
-    converted: Sequence[_Converted], first: int, wraps_tool_results: bool
+    converted: Sequence[Converted], first: int, wraps_tool_results: bool
 ) -> list[int]:
     """Return the indices from `first` on of the user messages that begin a turn."""
     starts: list[int] = []
@@ -119,18 +120,18 @@ def _user_turn_starts(
     return starts
 
 
-def _check_tool_results(history: Sequence[Any], converted: Sequence[_Converted]) -> None:
+def _check_tool_results(history: Sequence[Any], converted: Sequence[Converted]) -> None:
     call_ids: set[str] | None = None
     for i, (message, native) in enumerate(zip(history, converted, strict=True)):
         if native[0] != "tool":
             call_ids = None
             if native[5]:
-                ids = [_field(call, "id") for call in _field(message, "tool_calls")]
+                ids = [field_of(call, "id") for call in field_of(message, "tool_calls")]
                 call_ids = {call_id for call_id in ids if isinstance(call_id, str)}
             continue
         if call_ids is None:
             raise ArgumentError(f"history[{i}]: a tool result without a tool call before it")
-        call_id = _field(message, "tool_call_id")
+        call_id = field_of(message, "tool_call_id")
         if call_id is not None and call_ids and call_id not in call_ids:
             raise ArgumentError(
                 f"history[{i}].tool_call_id: {call_id!r} is none of the calls before it"
@@ -139,7 +140,7 @@ def _check_tool_results(history: Sequence[Any], converted: Sequence[_Converted])
 
 def _with_text_before(message: Any, block: str, path: str) -> Any:
     """Return a copy of a user message whose text begins with `block` and an empty line."""
-    content = _field(message, "content")
+    content = field_of(message, "content")
     new: Any = f"{block}\n{content}"
     if not isinstance(content, str):
         new = [{"type": "text", "text": block}, *content]
@@ -173,8 +174,8 @@ class Prompt:
         template: Template,
         encoding: Encoding,
     ) -> None:
-        converted_system = _convert_messages(system, "system")
-        converted = _convert_messages(history, "history")
+        converted_system = convert_messages(system, "system")
+        converted = convert_messages(history, "history")
         template._native.validate(converted_system, "system")
         template._native.validate(converted, "history")
         _check_tool_results(history, converted)
@@ -222,18 +223,18 @@ class Prompt:
         ]
 
     def count(
-        self, messages: list[_Converted], *, with_tools: bool = True
+        self, messages: list[Converted], *, with_tools: bool = True
     ) -> tuple[list[int], int, int]:
         """Return tokens per message, tokens of the template alone, and tokens in total."""
         return self.template._native.count(
-            messages, self.tools if with_tools else [], True, self.encoding._native, chat._table
+            messages, self.tools if with_tools else [], True, self.encoding._native, count_table()
         )
 
     def blocks(self, kept: list[list[int]]) -> list[str]:
         """Return each item section as written, for the indices that it keeps."""
         return [s.block(k) for s, k in zip(self.item_sections, kept, strict=True)]
 
-    def native_turn(self, blocks: list[str]) -> list[_Converted]:
+    def native_turn(self, blocks: list[str]) -> list[Converted]:
         """Return the last turn with the blocks before the user's own text."""
         turn = self.native_history[self.last_start :]
         written = [block for block in blocks if block]
@@ -242,7 +243,7 @@ class Prompt:
             turn[0] = (role, "\n".join([*written, content]), *rest)  # type: ignore[assignment]
         return turn
 
-    def native_messages(self, first_kept: int, blocks: list[str]) -> list[_Converted]:
+    def native_messages(self, first_kept: int, blocks: list[str]) -> list[Converted]:
         """Return the whole prompt when the history begins with turn `first_kept`."""
         middle = self.native_history[self.turn_starts[first_kept] : self.last_start]
         return [*self.native_head, *middle, *self.native_turn(blocks)]

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ctxengine.chat import Template, _Converted
+    from ctxengine.chat import Template
+    from ctxengine.chat.convert import Converted
     from ctxengine.tokenize import Encoding
 
 _BAR_WIDTH = 40
@@ -110,7 +111,7 @@ class Plan:
     template: Template
     encoding: Encoding
     # The messages and the tools' JSON that were counted.
-    _counted: tuple[list[_Converted], list[str]]
+    _counted: tuple[list[Converted], list[str]]
     _ids: list[npt.NDArray[np.uint32]] = field(default_factory=list, compare=False)
 
     @property

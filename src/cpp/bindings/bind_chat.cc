@@ -1,5 +1,6 @@
 // ChatTemplate and CountTable. Messages arrive as tuples (role, content, name, reasoning, channel,
-// tool calls) that python/ctxengine/chat.py has made; views into their strings live for one call.
+// tool calls) that python/ctxengine/chat/convert.py has made; views into their strings live for
+// one call.
 #include <pybind11/stl.h>
 
 #include <memory>

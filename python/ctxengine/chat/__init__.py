@@ -1,0 +1,46 @@
+"""Messages to segments to counts: the model's own chat template, exactly.
+
+A :class:`Template` renders a list of chat messages into *segments*: the template's own text, which
+may spell control tokens, and the caller's text, which never does, whatever it says. Counting
+tokenizes each message once; an unchanged message is found in a table the next time.
+
+Messages are mappings or objects with attributes of the same names (pydantic models, dataclasses),
+or the JSON text of a list of them, and are never changed. Read are ``role``, ``content`` (text, or
+a list of text parts, which are joined by a newline as vLLM does for templates that take text),
+``name``, ``tool_calls``, ``reasoning_content`` and, for harmony, ``channel``. Tool-call arguments
+given as JSON text are parsed first and written as the templates' ``tojson`` writes them, as vLLM
+and SGLang do before they render; so the text and the object form count alike. What a template
+cannot show is an :class:`~ctxengine.errors.ArgumentError` that names ``messages[i].field``, never
+a count that is nearly right.
+
+=========================  ================================================================
+template                   what it equals
+=========================  ================================================================
+``chatml``                 plain ChatML, no default system prompt, no tools
+``qwen2``                  the Qwen2.5 instruct models' template, with tools
+``qwen3``                  Qwen3 hybrid models, with tools and reasoning
+``qwen3-instruct-2507``    Qwen3 2507 instruct releases
+``qwen3-thinking-2507``    Qwen3 2507 thinking releases
+``harmony``                gpt-oss as ``openai-harmony`` renders a list of messages; no tools
+``openai``                 the published count rule for API models; a count, not a rendering
+=========================  ================================================================
+"""
+
+from __future__ import annotations
+
+from ctxengine.chat.count import count_messages, count_request, encode_messages
+from ctxengine.chat.report import CountReport, Reuse
+from ctxengine.chat.table import CacheInfo, cache_clear, cache_info
+from ctxengine.chat.template import Template
+
+__all__ = [
+    "CacheInfo",
+    "CountReport",
+    "Reuse",
+    "Template",
+    "cache_clear",
+    "cache_info",
+    "count_messages",
+    "count_request",
+    "encode_messages",
+]

@@ -1,0 +1,167 @@
+"""Messages and tools of any accepted shape to what the core takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ctxengine.errors import ArgumentError
+
+# One message as the core takes it: role, content, name, reasoning, channel, tool calls.
+Converted: TypeAlias = tuple[
+    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]
+]
+
+_ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
+_TEXT_PARTS = frozenset(("text", "input_text", "output_text"))
+# Fields of request bodies that change the prompt and that no template here shows.
+_UNSUPPORTED_FIELDS = ("function_call", "refusal", "audio", "recipient", "content_type")
+
+
+def field_of(message: Any, name: str) -> Any:
+    """Return a field of a mapping or an object; None when it has no such field."""
+    if isinstance(message, Mapping):
+        return message.get(name)
+    return getattr(message, name, None)
+
+
+def _text_or_none(message: Any, name: str, path: str) -> str | None:
+    value = field_of(message, name)
+    if value is None or isinstance(value, str):
+        return value
+    raise ArgumentError(f"{path}.{name}: must be a string, not {type(value).__name__}")
+
+
+def _part_text(part: Any, path: str) -> str:
+    if isinstance(part, str):
+        return part
+    kind = field_of(part, "type")
+    if not isinstance(kind, str):
+        raise ArgumentError(f"{path}.type: missing or not a string")
+    if kind not in _TEXT_PARTS:
+        raise ArgumentError(f"{path}.type: cannot count a part of type {kind!r}, only text")
+    text = field_of(part, "text")
+    if not isinstance(text, str):
+        raise ArgumentError(f"{path}.text: missing or not a string")
+    return text
+
+
+def _to_json(value: Any, path: str) -> str:
+    # What transformers' chat templates call tojson.
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"{path}: cannot be written as JSON: {error}") from None
+
+
+def _arguments_json(arguments: Any, path: str) -> str:
+    if arguments is None or arguments == "":
+        return "{}"
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError) as error:
+            raise ArgumentError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(arguments, Mapping):
+        raise ArgumentError(f"{path}: must be a JSON object, not {type(arguments).__name__}")
+    return _to_json(dict(arguments), path)
+
+
+def _tool_calls(message: Any, path: str) -> tuple[tuple[str, str], ...]:
+    calls = field_of(message, "tool_calls")
+    if calls is None:
+        return ()
+    if not isinstance(calls, Sequence) or isinstance(calls, (str, bytes)):
+        raise ArgumentError(f"{path}.tool_calls: must be a list, not {type(calls).__name__}")
+    converted = []
+    for k, call in enumerate(calls):
+        where = f"{path}.tool_calls[{k}]"
+        kind = field_of(call, "type")
+        if kind not in (None, "function"):
+            raise ArgumentError(f"{where}.type: cannot count a call of type {kind!r}")
+        function = field_of(call, "function")
+        if function is None:
+            function = call
+        else:
+            where += ".function"
+        name = field_of(function, "name")
+        if not isinstance(name, str):
+            raise ArgumentError(f"{where}.name: missing or not a string")
+        arguments = _arguments_json(field_of(function, "arguments"), f"{where}.arguments")
+        converted.append((name, arguments))
+    return tuple(converted)
+
+
+def _convert_message(message: Any, path: str) -> Converted:
+    role = field_of(message, "role")
+    role = getattr(role, "value", role)
+    if not isinstance(role, str):
+        raise ArgumentError(f"{path}.role: missing or not a string")
+    if role not in _ROLES:
+        raise ArgumentError(f"{path}.role: unknown role {role!r}")
+    for name in _UNSUPPORTED_FIELDS:
+        if field_of(message, name) is not None:
+            raise ArgumentError(f"{path}.{name}: no template shows this field")
+    calls = _tool_calls(message, path)
+    reasoning = _text_or_none(message, "reasoning_content", path)
+    _text_or_none(message, "tool_call_id", path)
+    content = field_of(message, "content")
+    if content is None:
+        if role != "assistant" or not (calls or reasoning):
+            has_field = (
+                "content" in message
+                if isinstance(message, Mapping)
+                else hasattr(message, "content")
+            )
+            why = "is null" if has_field else "missing"
+            if role == "assistant":
+                why += ", and there are no tool_calls"
+            raise ArgumentError(f"{path}.content: {why}")
+        content = ""
+    elif isinstance(content, Sequence) and not isinstance(content, (str, bytes, bytearray)):
+        parts = [_part_text(part, f"{path}.content[{k}]") for k, part in enumerate(content)]
+        content = "\n".join(parts)
+    elif not isinstance(content, str):
+        raise ArgumentError(
+            f"{path}.content: must be text or a list of parts, not {type(content).__name__}"
+        )
+    return (
+        role,
+        content,
+        _text_or_none(message, "name", path),
+        reasoning,
+        _text_or_none(message, "channel", path),
+        calls,
+    )
+
+
+def load_json(text: bytes | bytearray | str, path: str) -> Any:
+    """Return what JSON text says; an ArgumentError that names `path` for what is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"{path}: not valid JSON: {error}") from None
+
+
+def convert_messages(messages: Any, path: str = "messages") -> list[Converted]:
+    """Convert messages of any accepted shape; an ArgumentError names ``path[i].field``."""
+    if isinstance(messages, (bytes, bytearray)):
+        messages = load_json(messages, path)
+    if isinstance(messages, (str, Mapping)) or not isinstance(messages, Iterable):
+        raise ArgumentError(f"{path}: must be a list of messages, not {type(messages).__name__}")
+    return [_convert_message(message, f"{path}[{i}]") for i, message in enumerate(messages)]
+
+
+def convert_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """Return each tool as its JSON text; an ArgumentError names ``tools[i]``."""
+    if tools is None:
+        return []
+    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
+        raise ArgumentError(f"tools: must be a list of mappings, not {type(tools).__name__}")
+    converted = []
+    for i, tool in enumerate(tools):
+        if not isinstance(tool, Mapping):
+            raise ArgumentError(f"tools[{i}]: must be a mapping, not {type(tool).__name__}")
+        converted.append(_to_json(dict(tool), f"tools[{i}]"))
+    return converted

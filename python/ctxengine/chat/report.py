@@ -1,0 +1,50 @@
+"""What counting tells: the tokens of a request by part, and what a reply leaves reusable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Reuse(NamedTuple):
+    """How much of a conversation's KV cache the next turn can use; both in tokens."""
+
+    num_tokens: int
+    reusable_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountReport:
+    """Tokens of a request, by message, role and section.
+
+    Attributes
+    ----------
+    total : int
+        Tokens of the whole prompt, the beginning of the reply included.
+    messages : tuple of int
+        Tokens per message. Where a template puts consecutive tool results into one turn, the
+        turn's tokens stand at the first of them.
+    roles : dict of str to int
+        Tokens per role.
+    sections : dict of str to int
+        ``"template"`` (default system prompt, priming), ``"system"`` (leading system and developer
+        messages), ``"tools"`` and ``"messages"`` (all others); they add up to `total`.
+    exact : bool
+        False only for a template that was told to estimate.
+    """
+
+    total: int
+    messages: tuple[int, ...]
+    roles: dict[str, int]
+    sections: dict[str, int]
+    exact: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready data."""
+        return {
+            "total": self.total,
+            "messages": list(self.messages),
+            "roles": dict(self.roles),
+            "sections": dict(self.sections),
+            "exact": self.exact,
+        }

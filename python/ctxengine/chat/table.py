@@ -1,0 +1,49 @@
+"""The process-wide table of counts: a message counted once is looked up the next time."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from ctxengine import _core
+
+_TABLE_BYTES = 64 << 20
+_table = _core.CountTable(_TABLE_BYTES)
+
+
+def _renew_table() -> None:
+    # Another thread may have held the table's mutex, or been amid a change, at the fork: the child
+    # neither uses nor destroys what it inherited.
+    global _table  # noqa: PLW0603 - one table per process is the point
+    _table.abandon()
+    _table = _core.CountTable(_TABLE_BYTES)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_table)
+
+
+def count_table() -> _core.CountTable:
+    """Return the table; ask anew at every call, as a forked child has another."""
+    return _table
+
+
+class CacheInfo(NamedTuple):
+    """State of the process-wide count table; sizes in bytes."""
+
+    hits: int
+    misses: int
+    evictions: int
+    num_entries: int
+    size_bytes: int
+    capacity_bytes: int
+
+
+def cache_info() -> CacheInfo:
+    """Return the hit counters and the size of the process-wide count table."""
+    return CacheInfo(*_table.stats())
+
+
+def cache_clear() -> None:
+    """Forget all stored counts."""
+    _table.clear()

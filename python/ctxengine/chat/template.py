@@ -1,0 +1,280 @@
+"""A family's chat template, chosen by its own name, by a model's or by an encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ctxengine import _core
+from ctxengine.chat.convert import Converted, convert_messages, convert_tools
+from ctxengine.chat.families import name_for_encoding, name_for_model
+from ctxengine.chat.report import Reuse
+from ctxengine.errors import ArgumentError, UnknownTokenError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ctxengine.tokenize import Encoding
+
+
+class Template:
+    """A family's chat template, or the count rule of the closed API models.
+
+    Parameters
+    ----------
+    name : str
+        One of :meth:`names`; the text of :mod:`ctxengine.chat` says what each is.
+    enable_thinking : bool
+        ``qwen3`` only: False closes an empty reasoning block in the generation prompt, as the
+        family's template does for ``enable_thinking=False``.
+    estimate_tools : bool
+        ``openai`` only: count tools, tool calls and tool results although OpenAI publishes no exact
+        rule for them. Each tool counts as its JSON text, each call as its name and arguments and 3
+        tokens, each result as a message. JSON text is longer than what the models are believed to
+        see, so the estimate errs on the high side. Reports then say ``exact=False``.
+
+    Raises
+    ------
+    UnknownTokenError
+        For a name that there is no template for.
+    ArgumentError
+        For an option that the template does not have.
+
+    Notes
+    -----
+    Immutable; safe to use from several threads.
+    """
+
+    __slots__ = ("_native", "enable_thinking", "estimate_tools", "name")
+
+    def __init__(
+        self, name: str, *, enable_thinking: bool = True, estimate_tools: bool = False
+    ) -> None:
+        if not enable_thinking and name != "qwen3":
+            raise ArgumentError(f"enable_thinking: template {name!r} has no such choice")
+        if estimate_tools and name != "openai":
+            raise ArgumentError(f"estimate_tools: template {name!r} is exact")
+        self._native = _core.ChatTemplate(name, enable_thinking, estimate_tools)
+        self.name = name
+        self.enable_thinking = enable_thinking
+        self.estimate_tools = estimate_tools
+
+    @staticmethod
+    def names() -> list[str]:
+        """Return the names of all templates."""
+        return _core.chat_template_names()
+
+    @classmethod
+    def for_model(
+        cls, model: str, *, enable_thinking: bool = True, estimate_tools: bool = False
+    ) -> Template:
+        """Return the template of a published model.
+
+        Parameters
+        ----------
+        model : str
+            Such as ``"Qwen/Qwen3-8B"``, ``"gpt-oss-20b"`` or ``"gpt-4o-mini"``; an organisation in
+            front and a weight format behind are passed over.
+        enable_thinking, estimate_tools : bool
+            As in the constructor.
+
+        Raises
+        ------
+        UnknownTokenError
+            When the model's template is none of these; give one by name if you know it to be equal.
+        ArgumentError
+            For an option that the model's template does not have.
+        """
+        name = name_for_model(model)
+        if name is not None:
+            return cls(name, enable_thinking=enable_thinking, estimate_tools=estimate_tools)
+        raise UnknownTokenError(
+            f"no template is known for model {model!r}; known: {', '.join(cls.names())}"
+        )
+
+    @classmethod
+    def for_encoding(cls, encoding: Encoding) -> Template:
+        """Return the template of the models that an encoding belongs to.
+
+        Raises
+        ------
+        ArgumentError
+            When the encoding does not tell, because its models have no chat template or several.
+        """
+        name = name_for_encoding(encoding)
+        if name is None:
+            raise ArgumentError(
+                f"template: encoding {encoding.name!r} does not tell which; known: "
+                f"{', '.join(cls.names())}"
+            )
+        return cls(name)
+
+    @property
+    def exact(self) -> bool:
+        """Whether counts are exact, not an estimate that the caller asked for."""
+        return not self.estimate_tools
+
+    @property
+    def is_rendering(self) -> bool:
+        """Whether there is text to render and encode; False for the count rule ``openai``."""
+        return self._native.is_rendering
+
+    def render_segments(
+        self,
+        messages: Any,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> list[tuple[str, bool]]:
+        """Render messages to segments.
+
+        Parameters
+        ----------
+        messages : sequence of message, or bytes
+            As the text of :mod:`ctxengine.chat` says; bytes are the JSON text of such a list.
+        tools : sequence of mapping, optional
+            Tool definitions as in a request body.
+        add_generation_prompt : bool
+            End with the beginning of the assistant's next message.
+
+        Returns
+        -------
+        list of (str, bool)
+            Text and whether it is the template's own; only such text can spell control tokens.
+            Joined, the texts are the rendered prompt.
+
+        Raises
+        ------
+        ArgumentError
+            For a message, a role, a field or tools that the template cannot show, and for a
+            template that is a count rule.
+        """
+        return self._native.render(
+            convert_messages(messages), convert_tools(tools), add_generation_prompt
+        )
+
+    def render(
+        self,
+        messages: Any,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """Render messages to text, as the family's Jinja template would.
+
+        The text does not tell control tokens from the same spelling in a message: encode the
+        segments, not the text. Parameters and errors as in :meth:`render_segments`.
+        """
+        segments = self.render_segments(
+            messages, tools, add_generation_prompt=add_generation_prompt
+        )
+        return "".join(text for text, _ in segments)
+
+    def reusable_after_generation(
+        self,
+        messages: Any,
+        reply: Any,
+        encoding: Encoding | str,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Reuse:
+        """Tell how much of the KV cache survives when the conversation goes on.
+
+        Some families show a reply differently once the next turn has begun (Qwen3 and harmony drop
+        reasoning); from there on the cached keys and values are of no use.
+
+        Parameters
+        ----------
+        messages, tools
+            The prompt that was answered, as in :meth:`render_segments`.
+        reply : message or list of message
+            The answer as generated, with its reasoning.
+        encoding : Encoding or str
+            The model's encoding, or the name of an encoding or of a model.
+
+        Returns
+        -------
+        Reuse
+            Tokens of the conversation up to the end of the reply as it was generated, and how many
+            of them are a prefix of the next prompt. The next message is the user's, or the result
+            of the reply's tool call.
+
+        Notes
+        -----
+        O(text): both renderings are encoded and compared.
+        """
+        prompt = convert_messages(messages)
+        tools_json = convert_tools(tools)
+        replies = convert_messages(reply if isinstance(reply, (list, tuple)) else [reply], "reply")
+        if not replies:
+            raise ArgumentError("reply: must hold at least one message")
+        following = "tool" if replies[-1][5] else "user"
+        next_message: Converted = (following, "", None, None, None, ())
+        native = resolve(self, encoding)[1]._native
+
+        def encode(part: list[Converted], part_tools: list[str]) -> npt.NDArray[np.uint32]:
+            return self._native.encode(part, part_tools, False, native)
+
+        if self.name == "harmony":
+            # Rendered together with what precedes it, reasoning would be gone already.
+            generated = [int(i) for m in replies for i in encode([m], [])]
+            before = [*encode(prompt, tools_json).tolist(), *generated]
+        else:
+            before = encode([*prompt, *replies], tools_json).tolist()
+        after = encode([*prompt, *replies, next_message], tools_json).tolist()
+        reusable = next(
+            (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
+            min(len(before), len(after)),
+        )
+        return Reuse(len(before), reusable)
+
+    def __repr__(self) -> str:
+        options = "" if self.enable_thinking else ", enable_thinking=False"
+        options += ", estimate_tools=True" if self.estimate_tools else ""
+        return f"Template({self.name!r}{options})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.enable_thinking, self.estimate_tools))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_template, (self.name, self.enable_thinking, self.estimate_tools)
+
+
+def _make_template(name: str, enable_thinking: bool, estimate_tools: bool) -> Template:
+    return Template(name, enable_thinking=enable_thinking, estimate_tools=estimate_tools)
+
+
+def resolve(
+    template: Template | str | None, encoding: Encoding | str, path: str = "encoding"
+) -> tuple[Template, Encoding]:
+    """Return the template and the encoding that a caller gave, or left to the model's name."""
+    model = None
+    if isinstance(encoding, str):
+        from ctxengine import tokenize
+
+        names = tokenize.list_encoding_names()
+        if encoding in names:
+            encoding = tokenize.get_encoding(encoding)
+        else:
+            model = encoding
+            try:
+                encoding = tokenize.encoding_for_model(model)
+            except UnknownTokenError:
+                raise UnknownTokenError(
+                    f"{path}: {model!r} is neither an encoding ({', '.join(names)}) nor a model "
+                    "whose encoding is known"
+                ) from None
+    elif not isinstance(getattr(encoding, "_native", None), _core.Encoding):
+        raise ArgumentError(f"{path}: must be Encoding or a name, not {type(encoding).__name__}")
+    if isinstance(template, str):
+        return Template(template), encoding
+    if template is None:
+        chosen = Template.for_encoding(encoding) if model is None else Template.for_model(model)
+        return chosen, encoding
+    if not isinstance(template, Template):
+        raise ArgumentError(f"template: must be Template or a name, not {type(template).__name__}")
+    return template, encoding
