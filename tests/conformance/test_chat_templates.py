@@ -23,7 +23,7 @@ import jinja2.sandbox
 import pytest
 import tiktoken
 import tokenizers
-from ctxengine.chat import Template, count_messages, encode_messages
+from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.tokenize import get_encoding
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -285,6 +285,40 @@ def test_tool_families(
 @given(rich_messages, tools, st.booleans())
 def test_thinking_switch(messages: Any, tools: Any, enable_thinking: Any) -> None:
     check("qwen3", messages, tools, enable_thinking=enable_thinking)
+
+
+@SETTINGS
+@given(rich_messages, tools, st.none() | st.booleans(), st.booleans())
+def test_request_bodies(
+    messages: Any, tools: Any, enable_thinking: Any, add_generation_prompt: Any
+) -> None:
+    options = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
+    body = {
+        "messages": messages,
+        "tools": tools,
+        "chat_template_kwargs": options,
+        "add_generation_prompt": add_generation_prompt,
+    }
+    expected = reference_ids(
+        "qwen3", messages, tools, **options, add_generation_prompt=add_generation_prompt
+    )
+    assert count_request(body, get_encoding("qwen3")).total == len(expected)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_no_template_reads_the_fields_that_are_passed_over(template: Any) -> None:
+    messages = [
+        {"role": "user", "content": "What is 2 + 2?"},
+        {"role": "assistant", "content": "4"},
+    ]
+    extra = {
+        "id": "1", "status": "completed", "type": "message", "weight": 0, "tool_call_id": "c",
+        "annotations": [{"type": "url_citation"}], "cache_control": {"type": "ephemeral"},
+        "parsed": {"sum": 4},
+    }  # fmt: skip
+    with_extra = [{**message, **extra} for message in messages]
+    assert render(template, with_extra) == render(template, messages)
+    assert Template(template).render(with_extra) == render(template, messages)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -235,11 +235,104 @@ def test_lone_surrogates_count_as_replacement_characters(qwen3: Any) -> None:
         ({**USER, "channel": "final"}, r"messages\[1\].channel: template 'qwen3' has no channels"),
         ({**USER, "refusal": "no"}, r"messages\[1\].refusal: no template shows"),
         ({**USER, "function_call": {}}, r"messages\[1\].function_call: no template shows"),
+        (
+            {**USER, "thinking_blocks": [{"type": "thinking", "thinking": "Hm."}]},
+            r"messages\[1\].thinking_blocks: no template shows this field; give the text as",
+        ),
+        (
+            SimpleNamespace(**USER, reasoning_details=[{"text": "Hm."}]),
+            r"messages\[1\].reasoning_details: no template shows",
+        ),
+        (SimpleNamespace(**USER, audio={"id": "a"}), r"messages\[1\].audio: no template shows"),
+        ({**USER, "prefix": True}, r"messages\[1\].prefix: an open message"),
+        ({**USER, "mood": "glad"}, r"messages\[1\].mood: unknown field; leave it out"),
+        ({**USER, 3: "x"}, r"messages\[1\].3: unknown field"),
+        ({**USER, "reasoning": {"effort": "low"}}, r"messages\[1\].reasoning: must be a string"),
+        (
+            {"role": "assistant", "content": "x", "reasoning": "a", "reasoning_content": "b"},
+            r"messages\[1\].reasoning: differs from reasoning_content",
+        ),
+        (
+            {"type": "reasoning", "role": "assistant", "content": "x", "summary": ["Hm."]},
+            r"messages\[1\].type: cannot count an item of type 'reasoning'",
+        ),
+        (
+            {"type": "function_call", "name": "f", "arguments": "{}"},
+            r"messages\[1\].type: cannot count an item of type 'function_call'",
+        ),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "x", "citations": [1]}]},
+            r"messages\[1\].content\[0\].citations: unknown field",
+        ),
+        (
+            {**CALL, "tool_calls": [{"function": {"name": "f"}, "extra_content": {"a": 1}}]},
+            r"messages\[1\].tool_calls\[0\].extra_content: unknown field",
+        ),
+        (
+            {**CALL, "tool_calls": [{"function": {"name": "f", "strict": True}}]},
+            r"messages\[1\].tool_calls\[0\].function.strict: unknown field",
+        ),
+        (
+            {**CALL, "tool_calls": [{"name": "f", "strict": True}]},
+            r"messages\[1\].tool_calls\[0\].strict: unknown field",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_named(qwen3: Any, message: Any, problem: Any) -> None:
     with pytest.raises(ArgumentError, match=problem):
         count_messages([USER, message], qwen3)
+
+
+def test_fields_that_do_not_reach_the_prompt_are_passed_over(qwen3: Any) -> None:
+    plain = [USER, {"role": "assistant", "content": "Hi!"}]
+    asked: dict[str, Any] = {
+        "type": "message",
+        "role": "user",
+        "content": [
+            {
+                "type": "text",
+                "text": USER["content"],
+                "cache_control": {"type": "ephemeral"},
+                "annotations": [{"type": "url_citation"}],
+            }
+        ],
+        "cache_control": {"type": "ephemeral"},
+        "weight": 1,
+    }
+    # An answer as the APIs return it, with null and empty fields.
+    answered: dict[str, Any] = {
+        "id": "msg_1",
+        "status": "completed",
+        "role": "assistant",
+        "content": "Hi!",
+        "refusal": None,
+        "annotations": [{"type": "url_citation", "url_citation": {"url": "x", "title": "y"}}],
+        "audio": None,
+        "function_call": None,
+        "tool_calls": [],
+        "reasoning": None,
+        "reasoning_content": None,
+        "thinking_blocks": [],
+        "provider_specific_fields": None,
+        "parsed": {"greeting": "Hi!"},
+        "prefix": False,
+    }
+    expected = count_messages(plain, qwen3)
+    assert count_messages([asked, answered], qwen3) == expected
+    as_objects = [SimpleNamespace(**asked), SimpleNamespace(**answered, created_at="today")]
+    assert count_messages(as_objects, qwen3) == expected
+
+
+def test_reasoning_has_two_names(qwen3: Any) -> None:
+    message = {"role": "assistant", "content": "4"}
+    spellings: list[dict[str, str]] = [
+        {"reasoning_content": "Easy sum."},
+        {"reasoning": "Easy sum."},
+        {"reasoning": "Easy sum.", "reasoning_content": "Easy sum."},
+    ]
+    counts = {count_messages([USER, {**message, **fields}], qwen3) for fields in spellings}
+    assert len(counts) == 1
+    assert counts.pop() > count_messages([USER, message], qwen3)
 
 
 @pytest.mark.parametrize(
@@ -419,12 +512,111 @@ def test_report_adds_up(qwen3: Any) -> None:
         (b"{", "body: not valid JSON"),
         ([], "body: must be a JSON object"),
         ({}, "body.messages: missing"),
-        ({"messages": [USER], "functions": [TOOL]}, "body.functions: not supported"),
     ],
 )
 def test_bad_bodies(qwen3: Any, body: Any, problem: Any) -> None:
     with pytest.raises(ArgumentError, match=problem):
         count_request(body, qwen3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("functions", [TOOL], "not supported, give tools"),
+        ("function_call", "none", "not supported, give tools"),
+        ("system", "You are kind.", "give it as the first message"),
+        ("instructions", "Be kind.", "give them as the first message"),
+        ("thinking", {"type": "enabled", "budget_tokens": 1024}, "the server's choice"),
+        ("response_format", {"type": "json_object"}, "whether a schema"),
+        ("response_format", {"type": "json_schema", "json_schema": {}}, "whether a schema"),
+        ("reasoning_effort", "low", "the server's choice"),
+        ("verbosity", "low", "the server's choice"),
+        ("web_search_options", {}, "the server's choice"),
+        ("documents", [{"text": "x"}], "no template here shows documents"),
+        ("continue_final_message", True, "an open last message is not counted"),
+        ("add_special_tokens", True, "which tokens are added"),
+        ("modalities", ["text", "audio"], "only text"),
+        ("chat_template", "{{ x }}", "another template"),
+        ("enable_thinking", False, "give it in chat_template_kwargs"),
+        ("truncate_prompt_tokens", 5, "a prompt that the server cuts"),
+        ("mood", "glad", "unknown field; count the body without it"),
+        ("add_generation_prompt", "no", "must be true or false, not str"),
+        ("chat_template_kwargs", [1], "must be a JSON object, not list"),
+    ],
+)
+def test_fields_of_a_body_that_change_the_prompt_are_named(
+    qwen3: Any, field: Any, value: Any, problem: Any
+) -> None:
+    body = {"messages": [USER], "tools": [TOOL], field: value}
+    with pytest.raises(ArgumentError, match=f"^body.{field}: .*{problem}"):
+        count_request(body, qwen3)
+    assert count_request({**body, field: None}, qwen3).total > 0
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "problem"),
+    [
+        ({"enable_thinking": "no"}, "enable_thinking: must be true or false, not str"),
+        ({"enable_thinking": 0}, "enable_thinking: must be true or false, not int"),
+        ({"reasoning_effort": "low"}, "reasoning_effort: no template here takes it"),
+    ],
+)
+def test_bad_arguments_of_the_template(qwen3: Any, kwargs: Any, problem: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"body\.chat_template_kwargs\.{problem}"):
+        count_request({"messages": [USER], "chat_template_kwargs": kwargs}, qwen3)
+
+
+def test_fields_of_a_body_without_effect_are_passed_over(qwen3: Any) -> None:
+    body = {"messages": [USER], "tools": [TOOL]}
+    others = {
+        "model": "x", "temperature": 0.5, "top_p": 1, "n": 2, "max_tokens": 5, "stream": True,
+        "stream_options": {"include_usage": True}, "stop": ["x"], "seed": 1, "user": "me",
+        "metadata": {"a": "b"}, "logprobs": True, "logit_bias": {"1": 5}, "service_tier": "auto",
+        "parallel_tool_calls": False, "store": False, "prompt_cache_key": "k", "top_k": 5,
+        "stop_sequences": ["x"], "min_p": 0.1, "cache_salt": "s", "guided_json": {"type": "object"},
+        "structured_outputs": {"regex": "a"}, "repetition_penalty": 1.1, "rid": "r", "tool_choice":
+        "required", "response_format": {"type": "text"}, "continue_final_message": False,
+        "add_special_tokens": False, "modalities": ["text"], "thinking": {"type": "disabled"},
+        "functions": [], "add_generation_prompt": True, "chat_template_kwargs": {},
+    }  # fmt: skip
+    assert count_request({**body, **others}, qwen3) == count_request(body, qwen3)
+
+
+def test_a_choice_of_tools_depends_on_the_server(qwen3: Any, o200k: Any) -> None:
+    named = {"type": "function", "function": {"name": "f"}}
+    for choice in ("none", named):
+        body = {"messages": [USER], "tools": [TOOL], "tool_choice": choice}
+        with pytest.raises(ArgumentError, match=r"body\.tool_choice: with such a choice"):
+            count_request(body, qwen3)
+        estimate = Template("openai", estimate_tools=True)
+        assert not count_request(body, o200k, template=estimate).exact
+        without = {"messages": [USER], "tool_choice": choice}
+        assert count_request(without, qwen3).total == count_messages([USER], qwen3)
+
+
+def test_a_body_says_how_the_prompt_ends(qwen3: Any, o200k: Any) -> None:
+    messages = [USER, {"role": "assistant", "content": "Hi!"}]
+    for tools in ([], [TOOL]):
+        body = {"messages": messages, "tools": tools, "add_generation_prompt": False}
+        report = count_request(body, qwen3)
+        ids = encode_messages(messages, qwen3, tools=tools, add_generation_prompt=False)
+        assert report.total == len(ids) == sum(report.sections.values())
+    with pytest.raises(ArgumentError, match=r"body\.add_generation_prompt: the API models always"):
+        count_request({"messages": messages, "add_generation_prompt": False}, o200k)
+
+
+def test_a_body_can_switch_thinking_off(qwen3: Any) -> None:
+    silent = Template("qwen3", enable_thinking=False)
+    for value, template in [(False, silent), (True, Template("qwen3"))]:
+        body = {"messages": [USER], "chat_template_kwargs": {"enable_thinking": value}}
+        expected = len(encode_messages([USER], qwen3, template=template))
+        assert count_request(body, qwen3).total == expected
+        assert count_request(body, qwen3, template=silent).total == expected
+    off = {"messages": [USER], "chat_template_kwargs": {"enable_thinking": False}}
+    with pytest.raises(
+        ArgumentError, match=r"body\.chat_template_kwargs\.enable_thinking: .*no such"
+    ):
+        count_request(off, qwen3, template="qwen3-instruct-2507")
 
 
 # --- what survives a reply in the KV cache ---

@@ -7,11 +7,18 @@ tokenizes each message once; an unchanged message is found in a table the next t
 Messages are mappings or objects with attributes of the same names (pydantic models, dataclasses),
 or the JSON text of a list of them, and are never changed. Read are ``role``, ``content`` (text, or
 a list of text parts, which are joined by a newline as vLLM does for templates that take text),
-``name``, ``tool_calls``, ``reasoning_content`` and, for harmony, ``channel``. Tool-call arguments
-given as JSON text are parsed first and written as the templates' ``tojson`` writes them, as vLLM
-and SGLang do before they render; so the text and the object form count alike. What a template
-cannot show is an :class:`~ctxengine.errors.ArgumentError` that names ``messages[i].field``, never
-a count that is nearly right.
+``name``, ``tool_calls``, ``reasoning_content`` (or ``reasoning``, vLLM's newer name of it) and, for
+harmony, ``channel``. Tool-call arguments given as JSON text are parsed first and written as the
+templates' ``tojson`` writes them, as vLLM and SGLang do before they render; so the text and the
+object form count alike.
+
+Passed over is what does not reach the model: ``tool_call_id``, ``id``, ``status``, ``weight``,
+marks for prompt caches (``cache_control``), and what only answers carry (``annotations``,
+``parsed``). Every other field of a mapping is an :class:`~ctxengine.errors.ArgumentError` that
+names ``messages[i].field``, never a count that is nearly right: ``refusal``, ``audio``,
+``thinking_blocks``, ``reasoning_details`` and so on, which providers show to the model in ways of
+their own, and fields that are not known. Null and the empty list are as absent. Of an object,
+whose other attributes are its own affair, only such known fields are refused.
 
 =========================  ================================================================
 template                   what it equals

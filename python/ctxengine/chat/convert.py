@@ -15,8 +15,37 @@ Converted: TypeAlias = tuple[
 
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 _TEXT_PARTS = frozenset(("text", "input_text", "output_text"))
-# Fields of request bodies that change the prompt and that no template here shows.
-_UNSUPPORTED_FIELDS = ("function_call", "refusal", "audio", "recipient", "content_type")
+_READ = frozenset((
+    "role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content",
+    "channel", "type",
+))  # fmt: skip
+# Known not to reach the prompt: marks for prompt caches, and what only answers carry.
+_PART_WITHOUT_EFFECT = frozenset(
+    ("annotations", "cache_control", "logprobs", "prompt_cache_breakpoint")
+)
+_WITHOUT_EFFECT = frozenset(("annotations", "cache_control", "id", "parsed", "status", "weight"))
+_NOT_SHOWN = "no template shows this field"
+_CONTINUED = "an open message that the model continues is not counted"
+_REFUSED = {
+    "audio": _NOT_SHOWN,
+    "content_type": _NOT_SHOWN,
+    "function_call": _NOT_SHOWN,
+    "images": _NOT_SHOWN,
+    "partial": _CONTINUED,
+    "phase": _NOT_SHOWN,
+    "prefix": _CONTINUED,
+    "reasoning_details": "no template shows this field; give the text as reasoning_content",
+    "recipient": _NOT_SHOWN,
+    "refusal": _NOT_SHOWN,
+    "thinking": "no template shows this field; give the text as reasoning_content",
+    "thinking_blocks": "no template shows this field; give the text as reasoning_content",
+    "tools": "no template shows this field; give the tools of the request",
+}
+_MESSAGE_FIELDS = _READ | _WITHOUT_EFFECT
+_PART_FIELDS = _PART_WITHOUT_EFFECT | {"type", "text"}
+_CALL_FIELDS = frozenset(("id", "type", "index", "function", "cache_control"))
+_FUNCTION_FIELDS = frozenset(("name", "arguments", "parsed_arguments"))
+_BARE_CALL_FIELDS = _CALL_FIELDS | _FUNCTION_FIELDS
 
 
 def field_of(message: Any, name: str) -> Any:
@@ -24,6 +53,37 @@ def field_of(message: Any, name: str) -> Any:
     if isinstance(message, Mapping):
         return message.get(name)
     return getattr(message, name, None)
+
+
+def is_absent(value: Any) -> bool:
+    """Return whether a field's value says as much as no field: null or an empty list."""
+    return value is None or (isinstance(value, (list, tuple)) and not value)
+
+
+def _refuse_others(value: Any, known: frozenset[str], path: str) -> None:
+    """Raise for a field of a mapping that is not known, unless it is absent."""
+    if not isinstance(value, Mapping) or value.keys() <= known:
+        return
+    for name, inner in value.items():
+        if name not in known and not is_absent(inner):
+            raise ArgumentError(
+                f"{path}.{name}: unknown field; leave it out if it does not reach the prompt"
+            )
+
+
+def _check_fields(message: Any, path: str) -> None:
+    if isinstance(message, Mapping):
+        if message.keys() <= _MESSAGE_FIELDS:
+            return
+        names = [name for name in message if name in _REFUSED]
+    else:
+        # What else an object has is its own affair; these a request would carry.
+        names = list(_REFUSED)
+    for name in names:
+        value = field_of(message, name)
+        if not is_absent(value) and value is not False:
+            raise ArgumentError(f"{path}.{name}: {_REFUSED[name]}")
+    _refuse_others(message, _MESSAGE_FIELDS | _REFUSED.keys(), path)
 
 
 def _text_or_none(message: Any, name: str, path: str) -> str | None:
@@ -44,6 +104,7 @@ def _part_text(part: Any, path: str) -> str:
     text = field_of(part, "text")
     if not isinstance(text, str):
         raise ArgumentError(f"{path}.text: missing or not a string")
+    _refuse_others(part, _PART_FIELDS, path)
     return text
 
 
@@ -83,8 +144,11 @@ def _tool_calls(message: Any, path: str) -> tuple[tuple[str, str], ...]:
         function = field_of(call, "function")
         if function is None:
             function = call
+            _refuse_others(call, _BARE_CALL_FIELDS, where)
         else:
+            _refuse_others(call, _CALL_FIELDS, where)
             where += ".function"
+            _refuse_others(function, _FUNCTION_FIELDS, where)
         name = field_of(function, "name")
         if not isinstance(name, str):
             raise ArgumentError(f"{where}.name: missing or not a string")
@@ -93,18 +157,27 @@ def _tool_calls(message: Any, path: str) -> tuple[tuple[str, str], ...]:
     return tuple(converted)
 
 
+def _reasoning(message: Any, path: str) -> str | None:
+    text = _text_or_none(message, "reasoning_content", path)
+    other = _text_or_none(message, "reasoning", path)
+    if text is not None and other is not None and text != other:
+        raise ArgumentError(f"{path}.reasoning: differs from reasoning_content")
+    return other if text is None else text
+
+
 def _convert_message(message: Any, path: str) -> Converted:
+    kind = field_of(message, "type")
+    if kind is not None and kind != "message":
+        raise ArgumentError(f"{path}.type: cannot count an item of type {kind!r}, only a message")
     role = field_of(message, "role")
     role = getattr(role, "value", role)
     if not isinstance(role, str):
         raise ArgumentError(f"{path}.role: missing or not a string")
     if role not in _ROLES:
         raise ArgumentError(f"{path}.role: unknown role {role!r}")
-    for name in _UNSUPPORTED_FIELDS:
-        if field_of(message, name) is not None:
-            raise ArgumentError(f"{path}.{name}: no template shows this field")
+    _check_fields(message, path)
     calls = _tool_calls(message, path)
-    reasoning = _text_or_none(message, "reasoning_content", path)
+    reasoning = _reasoning(message, path)
     _text_or_none(message, "tool_call_id", path)
     content = field_of(message, "content")
     if content is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ctxengine.chat.body import body_options
 from ctxengine.chat.convert import convert_messages, convert_tools, load_json
 from ctxengine.chat.report import CountReport
 from ctxengine.chat.table import count_table
@@ -78,6 +79,12 @@ def count_request(
 ) -> CountReport:
     """Count a chat-completion request: its ``messages`` and ``tools``.
 
+    Of the other fields of OpenAI's chat completions, Anthropic's messages, vLLM and SGLang, those
+    that do not reach the prompt (sampling, limits, metadata, constrained decoding) are passed over.
+    ``add_generation_prompt`` is heeded, and ``chat_template_kwargs.enable_thinking`` where the
+    template knows it, whatever `template` says. A field that would change the prompt and is not
+    counted is an error that names it, and so is a field that is not known; null is as absent.
+
     Parameters
     ----------
     body : bytes, str or mapping
@@ -95,8 +102,10 @@ def count_request(
     UnknownTokenError
         As in :func:`count_messages`, and for a model whose encoding or template is not known.
     ArgumentError
-        As in :func:`count_messages`, for a body without messages, and for one without a model when
-        no encoding is given.
+        As in :func:`count_messages`, for a body without messages, for one without a model when no
+        encoding is given, and for a field that may change the prompt and is not counted, such as
+        ``system`` (give it as a message), ``response_format`` with a schema,
+        ``continue_final_message`` or ``reasoning_effort``.
     """
     if isinstance(body, (bytes, bytearray, str)):
         body = load_json(body, "body")
@@ -104,23 +113,22 @@ def count_request(
         raise ArgumentError(f"body: must be a JSON object, not {type(body).__name__}")
     if body.get("messages") is None:
         raise ArgumentError("body.messages: missing")
-    if body.get("functions"):
-        raise ArgumentError("body.functions: not supported, give tools")
     path = "encoding"
     if encoding is None:
         encoding, path = body.get("model"), "body.model"
         if not isinstance(encoding, str):
             raise ArgumentError("body.model: missing or not a string, and no encoding is given")
     chosen, encoding = resolve(template, encoding, path)
+    chosen, generation = body_options(body, chosen)
     messages = convert_messages(body["messages"])
     tools_json = convert_tools(body.get("tools"))
     per_message, template_tokens, total = chosen._native.count(
-        messages, [], True, encoding._native, count_table()
+        messages, [], generation, encoding._native, count_table()
     )
     tools_tokens = 0
     if tools_json:
         with_tools = chosen._native.count(
-            messages, tools_json, True, encoding._native, count_table()
+            messages, tools_json, generation, encoding._native, count_table()
         )[2]
         tools_tokens = with_tools - total
     roles: dict[str, int] = {}
