@@ -521,7 +521,7 @@ class ModelLike:
 @pytest.mark.parametrize(
     "message",
     [
-        {"role": "user", "content": [{"type": "text", "text": "What?"}], "extra": 1},
+        {"role": "user", "content": [{"type": "text", "text": "What?"}], "id": "m1"},
         Message("user", "What?"),
         Message("user", [{"type": "text", "text": "What?"}]),
         ModelLike("What?"),
@@ -536,7 +536,7 @@ def test_the_carrier_is_a_copy_of_its_own_kind(qwen3: Any, message: Any) -> None
     expected = encode_messages([plain], qwen3).tolist()
     assert encode_messages([carrier], qwen3).tolist() == expected == made.token_ids.tolist()
     if isinstance(message, dict):
-        assert carrier["extra"] == 1
+        assert carrier["id"] == "m1"
 
 
 class FixedContent:
