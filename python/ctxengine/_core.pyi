@@ -209,9 +209,10 @@ class DecodeStreamBatch(metaclass=_PybindType):
 
 # --- chat ---
 
-# role, content, name, reasoning, channel, tool calls as (name, arguments as JSON)
+# role, content, name, reasoning, channel, tool calls as (name, arguments as JSON), whether the
+# content was several texts, now joined by a newline
 _Message: TypeAlias = tuple[
-    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]
+    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...], bool
 ]
 
 class CountTable(metaclass=_PybindType):

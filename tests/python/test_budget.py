@@ -539,6 +539,13 @@ def test_the_carrier_is_a_copy_of_its_own_kind(qwen3: Any, message: Any) -> None
         assert carrier["id"] == "m1"
 
 
+def test_texts_go_before_parts_only_where_it_is_known_how_they_are_joined() -> None:
+    parts = {"role": "user", "content": [{"type": "text", "text": "What?"}]}
+    assert plan(200, "gpt-4o", history=[parts]).used > 0
+    with pytest.raises(ArgumentError, match="way to join several texts"):
+        plan(200, "gpt-4o", history=[parts], retrieval=["a text"])
+
+
 class FixedContent:
     role = "user"
 

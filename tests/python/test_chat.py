@@ -15,10 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tokenizers
 from ctxengine import chat
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.errors import ArgumentError, UnknownTokenError
-from ctxengine.tokenize import get_encoding
+from ctxengine.tokenize import Encoding, get_encoding
 
 QWEN3 = "qwen3"
 
@@ -381,7 +382,6 @@ def test_templates_without_tools_or_reasoning_say_so() -> None:
         ("Qwen/Qwen3-30B-A3B-FP8", "qwen3"),
         ("Qwen/Qwen3-4B-Instruct-2507", "qwen3-instruct-2507"),
         ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "qwen3-thinking-2507"),
-        ("openai/gpt-oss-120b", "harmony"),
         ("gpt-4o-mini", "openai"),
         ("gpt-4.1", "openai"),
         ("gpt-3.5-turbo-0125", "openai"),
@@ -395,7 +395,7 @@ def test_template_of_a_model(model: Any, template: Any) -> None:
 @pytest.mark.parametrize(
     "model",
     ["", "llama-3", "Qwen2-7B-Instruct", "Qwen3-Coder-30B-A3B-Instruct", "Qwen2.5-Math-7B-Instruct",
-     "Qwen2.5-VL-7B-Instruct", "Qwen3-VL-8B-Instruct", "QwQ-32B", "gpt-2"],
+     "Qwen2.5-VL-7B-Instruct", "Qwen3-VL-8B-Instruct", "QwQ-32B", "gpt-2", "gpt-3.5-turbo-0301"],
 )  # fmt: skip
 def test_a_model_with_another_template_is_an_error(model: Any) -> None:
     with pytest.raises(UnknownTokenError, match="no template is known"):
@@ -406,6 +406,92 @@ def test_default_template_comes_from_the_encoding(qwen3: Any) -> None:
     assert Template.for_encoding(qwen3).name == "qwen3"
     with pytest.raises(ArgumentError, match="template: encoding 'gpt2' does not tell"):
         count_messages([USER], get_encoding("gpt2"))
+
+
+def test_another_vocabulary_under_a_known_name_does_not_tell_its_template(o200k: Any) -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    pattern = o200k._pat_str
+    foreign = Encoding("o200k_base", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    with pytest.raises(ArgumentError, match="template: encoding 'o200k_base' does not tell"):
+        count_messages([USER], foreign)
+    assert count_messages([USER], foreign, template="openai") == 3 + 3 + len("userHello there")
+    assert Template.for_encoding(pickle.loads(pickle.dumps(o200k))).name == "openai"
+
+
+def test_gpt_oss_needs_the_system_message_of_its_server() -> None:
+    for model in ("gpt-oss-20b", "openai/gpt-oss-120b"):
+        with pytest.raises(UnknownTokenError, match="its servers write a system message"):
+            count_messages([USER], model)
+    assert count_messages([USER], "gpt-oss-20b", template="harmony") > 0
+
+
+# The models of the cookbook's function, and its short names; a sample of all others.
+@pytest.mark.parametrize(
+    ("model", "exact"),
+    [
+        ("gpt-3.5-turbo", True),
+        ("gpt-3.5-turbo-0125", True),
+        ("gpt-4-0314", True),
+        ("gpt-4-32k-0613", True),
+        ("gpt-4", True),
+        ("openai/gpt-4o-2024-08-06", True),
+        ("gpt-4o-mini-2024-07-18", True),
+        ("gpt-4o-2024-11-20", False),
+        ("gpt-4o-audio-preview", False),
+        ("gpt-4-turbo", False),
+        ("gpt-4.1", False),
+        ("gpt-4.5-preview", False),
+        ("gpt-5-mini", False),
+        ("o1", False),
+        ("o3", False),
+        ("o4-mini", False),
+    ],
+)
+def test_counts_are_exact_where_the_rule_is_published(model: Any, exact: Any) -> None:
+    template = Template.for_model(model)
+    assert template.exact is exact
+    assert ("has not published" in template.why_not_exact) is not exact
+    assert pickle.loads(pickle.dumps(template)) == template == eval(repr(template))
+    body = {"model": model, "messages": [USER]}
+    by_encoding = count_request(body, "o200k_base")
+    assert (by_encoding.exact, by_encoding.why_not_exact) == (exact, template.why_not_exact)
+    if not model.startswith("openai/"):
+        by_model = count_request(body)
+        assert (by_model.exact, by_model.why_not_exact) == (exact, template.why_not_exact)
+
+
+def test_texts_are_joined_only_where_it_is_known_how(o200k: Any) -> None:
+    one = [{"role": "user", "content": [{"type": "text", "text": "a\nb"}]}]
+    two = [{"role": "user", "content": [{"type": "text", "text": "a"}, "b"]}]
+    harmony = get_encoding("o200k_harmony")
+    for encoding, template in [(o200k, "openai"), (harmony, "harmony")]:
+        assert count_messages(one, encoding, template=template) > 0
+        with pytest.raises(ArgumentError, match=r"messages\[0\].content: .* way to join several"):
+            count_messages(two, encoding, template=template)
+    estimate = Template("openai", estimate_tools=True)
+    assert count_messages(two, o200k, template=estimate) == count_messages(one, o200k)
+
+
+@pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word"])
+def test_control_tokens_that_depend_on_their_neighbours_are_refused(flag: Any) -> None:
+    def encoding(**flags: bool) -> Encoding:
+        alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+        vocab = {character: i for i, character in enumerate(alphabet)}
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[]))
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = tokenizers.decoders.ByteLevel()
+        tokens = [
+            tokenizers.AddedToken("<|im_start|>", normalized=False, special=True),
+            tokenizers.AddedToken("<|im_end|>", normalized=False, special=True, **flags),
+        ]
+        tokenizer.add_special_tokens(tokens)
+        return Encoding.from_hf(tokenizer)
+
+    assert count_messages([USER], encoding(), template="chatml") > 0
+    with pytest.raises(ArgumentError, match=r"'<\|im_end\|>' .* depends on the text beside it"):
+        count_messages([USER], encoding(**{flag: True}), template="chatml")
+    with pytest.raises(ArgumentError, match="depends on the text beside it"):
+        encode_messages([USER], encoding(**{flag: True}), template="chatml")
 
 
 def test_an_encoding_without_the_control_tokens_is_an_error(o200k: Any) -> None:

@@ -239,8 +239,11 @@ class Prompt:
         turn = self.native_history[self.last_start :]
         written = [block for block in blocks if block]
         if written:
-            role, content, *rest = turn[0]
-            turn[0] = (role, "\n".join([*written, content]), *rest)  # type: ignore[assignment]
+            role, content, *rest, has_joined_parts = turn[0]
+            # _with_text_before puts the blocks before a list of parts as a part of their own.
+            own = field_of(self.history[self.last_start], "content")
+            joined = has_joined_parts or not isinstance(own, str)
+            turn[0] = (role, "\n".join([*written, content]), *rest, joined)  # type: ignore[assignment]
         return turn
 
     def native_messages(self, first_kept: int, blocks: list[str]) -> list[Converted]:

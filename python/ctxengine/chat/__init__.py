@@ -6,7 +6,7 @@ tokenizes each message once; an unchanged message is found in a table the next t
 
 Messages are mappings or objects with attributes of the same names (pydantic models, dataclasses),
 or the JSON text of a list of them, and are never changed. Read are ``role``, ``content`` (text, or
-a list of text parts, which are joined by a newline as vLLM does for templates that take text),
+a list of text parts, joined by a newline as vLLM does for ChatML's and Qwen's templates),
 ``name``, ``tool_calls``, ``reasoning_content`` (or ``reasoning``, vLLM's newer name of it) and, for
 harmony, ``channel``. Tool-call arguments given as JSON text are parsed first and written as the
 templates' ``tojson`` writes them, as vLLM and SGLang do before they render; so the text and the
@@ -29,7 +29,8 @@ template                   what it equals
 ``qwen3-instruct-2507``    Qwen3 2507 instruct releases
 ``qwen3-thinking-2507``    Qwen3 2507 thinking releases
 ``harmony``                gpt-oss as ``openai-harmony`` renders a list of messages; no tools
-``openai``                 the published count rule for API models; a count, not a rendering
+``openai``                 the published count rule for API models; a count, not a rendering;
+                           an estimate for models that it was not published for
 =========================  ================================================================
 """
 

@@ -103,7 +103,10 @@ def _with_kwargs(template: Template, kwargs: Any) -> Template:
             raise ArgumentError(f"{path}.{name}: must be true or false, not {type(value).__name__}")
         try:
             template = Template(
-                template.name, enable_thinking=value, estimate_tools=template.estimate_tools
+                template.name,
+                enable_thinking=value,
+                estimate_tools=template.estimate_tools,
+                published=template.published,
             )
         except ArgumentError as error:
             raise ArgumentError(f"{path}.{error}") from None

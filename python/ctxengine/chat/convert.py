@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 
 from ctxengine.errors import ArgumentError
 
-# One message as the core takes it: role, content, name, reasoning, channel, tool calls.
+# One message as the core takes it: role, content, name, reasoning, channel, tool calls, and whether
+# the content was several texts, now joined by a newline.
 Converted: TypeAlias = tuple[
-    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]
+    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...], bool
 ]
 
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
@@ -180,6 +181,7 @@ def _convert_message(message: Any, path: str) -> Converted:
     reasoning = _reasoning(message, path)
     _text_or_none(message, "tool_call_id", path)
     content = field_of(message, "content")
+    has_joined_parts = False
     if content is None:
         if role != "assistant" or not (calls or reasoning):
             has_field = (
@@ -195,6 +197,7 @@ def _convert_message(message: Any, path: str) -> Converted:
     elif isinstance(content, Sequence) and not isinstance(content, (str, bytes, bytearray)):
         parts = [_part_text(part, f"{path}.content[{k}]") for k, part in enumerate(content)]
         content = "\n".join(parts)
+        has_joined_parts = len(parts) > 1
     elif not isinstance(content, str):
         raise ArgumentError(
             f"{path}.content: must be text or a list of parts, not {type(content).__name__}"
@@ -206,6 +209,7 @@ def _convert_message(message: Any, path: str) -> Converted:
         reasoning,
         _text_or_none(message, "channel", path),
         calls,
+        has_joined_parts,
     )
 
 

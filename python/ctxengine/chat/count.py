@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxengine.chat.body import body_options
 from ctxengine.chat.convert import convert_messages, convert_tools, load_json
+from ctxengine.chat.families import has_published_rule
 from ctxengine.chat.report import CountReport
 from ctxengine.chat.table import count_table
 from ctxengine.chat.template import Template, resolve
@@ -27,6 +28,9 @@ def count_messages(
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> int:
     """Count the tokens of a chat prompt, exactly as the model will see it.
+
+    An estimate where the template says so (:attr:`Template.exact`): for API models for which the
+    count rule is not published.
 
     Parameters
     ----------
@@ -119,6 +123,10 @@ def count_request(
         if not isinstance(encoding, str):
             raise ArgumentError("body.model: missing or not a string, and no encoding is given")
     chosen, encoding = resolve(template, encoding, path)
+    model = body.get("model")
+    if template is None and chosen.name == "openai" and isinstance(model, str):
+        # The encoding alone does not tell for which of its models the rule is published.
+        chosen = Template("openai", published=has_published_rule(model))
     chosen, generation = body_options(body, chosen)
     messages = convert_messages(body["messages"])
     tools_json = convert_tools(body.get("tools"))
@@ -145,7 +153,14 @@ def count_request(
         "tools": tools_tokens,
         "messages": sum(per_message) - system_tokens,
     }
-    return CountReport(total + tools_tokens, tuple(per_message), roles, sections, chosen.exact)
+    return CountReport(
+        total + tools_tokens,
+        tuple(per_message),
+        roles,
+        sections,
+        chosen.exact,
+        chosen.why_not_exact,
+    )
 
 
 def encode_messages(

@@ -30,7 +30,10 @@ class CountReport:
         ``"template"`` (default system prompt, priming), ``"system"`` (leading system and developer
         messages), ``"tools"`` and ``"messages"`` (all others); they add up to `total`.
     exact : bool
-        False only for a template that was told to estimate.
+        False for the API models for which no count rule is published, and for a template that was
+        told to estimate.
+    why_not_exact : str
+        The reason; empty when `exact`.
     """
 
     total: int
@@ -38,6 +41,7 @@ class CountReport:
     roles: dict[str, int]
     sections: dict[str, int]
     exact: bool
+    why_not_exact: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data."""
@@ -47,4 +51,5 @@ class CountReport:
             "roles": dict(self.roles),
             "sections": dict(self.sections),
             "exact": self.exact,
+            "why_not_exact": self.why_not_exact,
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxengine import _core
 from ctxengine.chat.convert import Converted, convert_messages, convert_tools
-from ctxengine.chat.families import name_for_encoding, name_for_model
+from ctxengine.chat.families import has_published_rule, name_for_encoding, name_for_model
 from ctxengine.chat.report import Reuse
 from ctxengine.errors import ArgumentError, UnknownTokenError
 
@@ -32,7 +32,11 @@ class Template:
         ``openai`` only: count tools, tool calls and tool results although OpenAI publishes no exact
         rule for them. Each tool counts as its JSON text, each call as its name and arguments and 3
         tokens, each result as a message. JSON text is longer than what the models are believed to
-        see, so the estimate errs on the high side. Reports then say ``exact=False``.
+        see, so the estimate errs on the high side. Reports then say ``exact=False``. Several texts
+        in one message are then joined by a newline, else they are an error.
+    published : bool
+        ``openai`` only: False when the rule was not published for the model, only for others;
+        reports then say ``exact=False``. :meth:`for_model` knows.
 
     Raises
     ------
@@ -46,19 +50,27 @@ class Template:
     Immutable; safe to use from several threads.
     """
 
-    __slots__ = ("_native", "enable_thinking", "estimate_tools", "name")
+    __slots__ = ("_native", "enable_thinking", "estimate_tools", "name", "published")
 
     def __init__(
-        self, name: str, *, enable_thinking: bool = True, estimate_tools: bool = False
+        self,
+        name: str,
+        *,
+        enable_thinking: bool = True,
+        estimate_tools: bool = False,
+        published: bool = True,
     ) -> None:
         if not enable_thinking and name != "qwen3":
             raise ArgumentError(f"enable_thinking: template {name!r} has no such choice")
         if estimate_tools and name != "openai":
             raise ArgumentError(f"estimate_tools: template {name!r} is exact")
+        if not published and name != "openai":
+            raise ArgumentError(f"published: template {name!r} is")
         self._native = _core.ChatTemplate(name, enable_thinking, estimate_tools)
         self.name = name
         self.enable_thinking = enable_thinking
         self.estimate_tools = estimate_tools
+        self.published = published
 
     @staticmethod
     def names() -> list[str]:
@@ -74,8 +86,8 @@ class Template:
         Parameters
         ----------
         model : str
-            Such as ``"Qwen/Qwen3-8B"``, ``"gpt-oss-20b"`` or ``"gpt-4o-mini"``; an organisation in
-            front and a weight format behind are passed over.
+            Such as ``"Qwen/Qwen3-8B"`` or ``"gpt-4o-mini"``; an organisation in front and a weight
+            format behind are passed over.
         enable_thinking, estimate_tools : bool
             As in the constructor.
 
@@ -83,14 +95,17 @@ class Template:
         ------
         UnknownTokenError
             When the model's template is none of these; give one by name if you know it to be equal.
+            Also for gpt-oss, whose servers show a system message of their own before the request's:
+            ``harmony`` counts it only where it is given.
         ArgumentError
             For an option that the model's template does not have.
         """
         name = name_for_model(model)
-        if name is not None:
-            return cls(name, enable_thinking=enable_thinking, estimate_tools=estimate_tools)
-        raise UnknownTokenError(
-            f"no template is known for model {model!r}; known: {', '.join(cls.names())}"
+        return cls(
+            name,
+            enable_thinking=enable_thinking,
+            estimate_tools=estimate_tools,
+            published=name != "openai" or has_published_rule(model),
         )
 
     @classmethod
@@ -112,8 +127,17 @@ class Template:
 
     @property
     def exact(self) -> bool:
-        """Whether counts are exact, not an estimate that the caller asked for."""
-        return not self.estimate_tools
+        """Whether counts are exact; else :attr:`why_not_exact` says why they are not."""
+        return not self.why_not_exact
+
+    @property
+    def why_not_exact(self) -> str:
+        """Why counts are estimates; empty when they are exact."""
+        if not self.published:
+            return "OpenAI has not published the count rule for this model, only for earlier ones"
+        if self.estimate_tools:
+            return "no exact count is published for tools, tool calls and tool results"
+        return ""
 
     @property
     def is_rendering(self) -> bool:
@@ -210,7 +234,7 @@ class Template:
         if not replies:
             raise ArgumentError("reply: must hold at least one message")
         following = "tool" if replies[-1][5] else "user"
-        next_message: Converted = (following, "", None, None, None, ())
+        next_message: Converted = (following, "", None, None, None, (), False)
         native = resolve(self, encoding)[1]._native
 
         def encode(part: list[Converted], part_tools: list[str]) -> npt.NDArray[np.uint32]:
@@ -232,20 +256,29 @@ class Template:
     def __repr__(self) -> str:
         options = "" if self.enable_thinking else ", enable_thinking=False"
         options += ", estimate_tools=True" if self.estimate_tools else ""
+        options += "" if self.published else ", published=False"
         return f"Template({self.name!r}{options})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and self.__reduce__() == other.__reduce__()
 
     def __hash__(self) -> int:
-        return hash((self.name, self.enable_thinking, self.estimate_tools))
+        return hash(self.__reduce__())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_template, (self.name, self.enable_thinking, self.estimate_tools)
+        options = (self.enable_thinking, self.estimate_tools, self.published)
+        return _make_template, (self.name, *options)
 
 
-def _make_template(name: str, enable_thinking: bool, estimate_tools: bool) -> Template:
-    return Template(name, enable_thinking=enable_thinking, estimate_tools=estimate_tools)
+def _make_template(
+    name: str, enable_thinking: bool, estimate_tools: bool, published: bool
+) -> Template:
+    return Template(
+        name,
+        enable_thinking=enable_thinking,
+        estimate_tools=estimate_tools,
+        published=published,
+    )
 
 
 def resolve(

@@ -1,6 +1,6 @@
 // ChatTemplate and CountTable. Messages arrive as tuples (role, content, name, reasoning, channel,
-// tool calls) that python/ctxengine/chat/convert.py has made; views into their strings live for
-// one call.
+// tool calls, has joined parts) that python/ctxengine/chat/convert.py has made; views into their
+// strings live for one call.
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -70,7 +70,7 @@ class Request {
 
   Message MessageFrom(py::handle item) {
     const auto fields = py::cast<py::tuple>(item);
-    if (fields.size() != 6) throw ArgumentError("a message is a tuple of six fields");
+    if (fields.size() != 7) throw ArgumentError("a message is a tuple of seven fields");
     Message message;
     message.role = RoleFrom(View(fields[0]));
     message.content = View(fields[1]);
@@ -83,6 +83,7 @@ class Request {
       const std::string_view name = View(pair[0]);
       message.tool_calls.push_back({name, View(pair[1])});
     }
+    message.has_joined_parts = py::cast<bool>(fields[6]);
     return message;
   }
 

@@ -27,6 +27,7 @@ struct Message {
   std::optional<std::string_view> reasoning;
   std::optional<std::string_view> channel;
   std::vector<ToolCall> tool_calls;
+  bool has_joined_parts = false;  ///< the content was several texts, now joined by a newline
 };
 
 struct Conversation {

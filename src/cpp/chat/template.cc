@@ -30,17 +30,18 @@ constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role
                                            Role::kAssistant, Role::kTool};
 
 // name, is_rendering, control_tokens, roles, takes_tools, takes_reasoning, needs_first_message,
-// wraps_tool_results
+// wraps_tool_results, joins_parts
 constexpr std::array<Template, 7> kTemplates = {{
-    {"chatml", true, kChatmlTokens, kPlainRoles, false, true, false, false, RenderChatml},
-    {"qwen2", true, kQwen2Tokens, kQwenRoles, true, true, true, false, RenderQwen2},
-    {"qwen3", true, kQwen3Tokens, kQwenRoles, true, true, true, true, RenderQwen3},
-    {"qwen3-instruct-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true,
+    {"chatml", true, kChatmlTokens, kPlainRoles, false, true, false, false, true, RenderChatml},
+    {"qwen2", true, kQwen2Tokens, kQwenRoles, true, true, true, false, true, RenderQwen2},
+    {"qwen3", true, kQwen3Tokens, kQwenRoles, true, true, true, true, true, RenderQwen3},
+    {"qwen3-instruct-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true, true,
      RenderQwen3Instruct2507},
-    {"qwen3-thinking-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true,
+    {"qwen3-thinking-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true, true,
      RenderQwen3Thinking2507},
-    {"harmony", true, kHarmonyTokens, kHarmonyRoles, false, false, false, false, RenderHarmony},
-    {"openai", false, {}, kAllRoles, true, false, false, false, CountOpenai},
+    {"harmony", true, kHarmonyTokens, kHarmonyRoles, false, false, false, false, false,
+     RenderHarmony},
+    {"openai", false, {}, kAllRoles, true, false, false, false, false, CountOpenai},
 }};
 
 // The count rule of "openai" is published for plain messages only.
@@ -105,6 +106,11 @@ void Validate(const Template& family, const TemplateOptions& options,
                  ? "harmony keeps reasoning in a message of its own with channel 'analysis'"
                  : "the API models do not take reasoning back as text");
     }
+    if (message.has_joined_parts && !family.joins_parts && !options.estimate_tools) {
+      Refuse(path, i, "content",
+             StrCat("template '", family.name,
+                    "' has no published way to join several texts; give one"));
+    }
     if (message.channel && family.render != RenderHarmony) {
       Refuse(path, i, "channel", StrCat("template '", family.name, "' has no channels"));
     }
@@ -131,9 +137,17 @@ void ValidateRequest(const Template& family, const TemplateOptions& options,
 
 void ValidateEncoding(const Template& family, const tokenize::Encoding& encoding) {
   for (const string_view token : family.control_tokens) {
-    if (!encoding.SpecialTokenId(token)) {
+    const auto& tokens = encoding.special_tokens().tokens();
+    const auto found =
+        std::ranges::lower_bound(tokens, token, {}, &tokenize::SpecialToken::spelling);
+    if (found == tokens.end() || found->spelling != token) {
       throw ArgumentError(StrCat("template '", family.name, "' needs the control token '", token,
                                  "', which encoding '", encoding.name(), "' does not have"));
+    }
+    if (found->lstrip || found->rstrip || found->single_word) {
+      throw ArgumentError(StrCat(
+          "template '", family.name, "': control token '", token, "' of encoding '",
+          encoding.name(), "' depends on the text beside it (lstrip, rstrip or single_word)"));
     }
   }
 }

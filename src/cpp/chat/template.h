@@ -66,6 +66,7 @@ struct Template {
   bool needs_first_message;  ///< the family's template fails on an empty list
   /// A user message that only wraps a tool's result (IsWrappedToolResponse) continues its turn.
   bool wraps_tool_results;
+  bool joins_parts;  ///< several texts of one message are shown joined by a newline
   void (*render)(const Conversation&, const TemplateOptions&, Rendered&);
 };
 
@@ -84,7 +85,8 @@ void Validate(const Template& family, const TemplateOptions& options,
 void ValidateRequest(const Template& family, const TemplateOptions& options,
                      const Conversation& conversation);
 
-/// Throws ArgumentError when the encoding lacks one of the family's control tokens.
+/// Throws ArgumentError when the encoding lacks one of the family's control tokens, or when one
+/// takes white space along or depends on what is beside it: chunks would not be independent.
 void ValidateEncoding(const Template& family, const tokenize::Encoding& encoding);
 
 /// Whether a user message only wraps a tool's result, and so continues the turn it stands in
