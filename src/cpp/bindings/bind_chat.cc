@@ -1,6 +1,4 @@
-// ChatTemplate and CountTable. Messages arrive as tuples (role, content, name, reasoning, channel,
-// tool calls, has joined parts) that python/ctxengine/chat/convert.py has made; views into their
-// strings live for one call.
+// ChatTemplate and CountTable.
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/chat_request.h"
 #include "bindings/convert.h"
 #include "chat/count.h"
 #include "chat/count_table.h"
@@ -19,82 +18,9 @@
 namespace ctx::bindings {
 namespace {
 
-using chat::Message;
-using chat::Role;
 using tokenize::Encoding;
 
-struct ChatTemplate {
-  const chat::Template* family;
-  chat::TemplateOptions options;
-};
-
-Role RoleFrom(std::string_view name) {
-  for (const Role role :
-       {Role::kSystem, Role::kDeveloper, Role::kUser, Role::kAssistant, Role::kTool}) {
-    if (chat::RoleName(role) == name) return role;
-  }
-  throw ArgumentError(StrCat("unknown role '", name, "'"));
-}
-
-// The messages and tools of one call, with the strings that they view.
-class Request {
- public:
-  Request(const py::list& messages, const py::list& tools, bool add_generation_prompt)
-      : Request(messages) {
-    tools_json_.reserve(tools.size());
-    for (const py::handle tool : tools) tools_json_.push_back(View(tool));
-    add_generation_prompt_ = add_generation_prompt;
-  }
-
-  explicit Request(const py::list& messages) {
-    messages_.reserve(messages.size());
-    for (const py::handle item : messages) messages_.push_back(MessageFrom(item));
-  }
-
-  chat::Conversation conversation() const {
-    return {messages_, tools_json_, add_generation_prompt_};
-  }
-  std::size_t size_bytes() const noexcept { return size_bytes_; }
-
- private:
-  std::string_view View(py::handle text) {
-    const std::string_view view = strings_.emplace_back(text).view();
-    size_bytes_ += view.size();
-    return view;
-  }
-
-  std::optional<std::string_view> OptionalView(py::handle text) {
-    if (text.is_none()) return std::nullopt;
-    return View(text);
-  }
-
-  Message MessageFrom(py::handle item) {
-    const auto fields = py::cast<py::tuple>(item);
-    if (fields.size() != 7) throw ArgumentError("a message is a tuple of seven fields");
-    Message message;
-    message.role = RoleFrom(View(fields[0]));
-    message.content = View(fields[1]);
-    message.name = OptionalView(fields[2]);
-    message.reasoning = OptionalView(fields[3]);
-    message.channel = OptionalView(fields[4]);
-    for (const py::handle call : py::cast<py::tuple>(fields[5])) {
-      const auto pair = py::cast<py::tuple>(call);
-      if (pair.size() != 2) throw ArgumentError("a tool call is a tuple of two fields");
-      const std::string_view name = View(pair[0]);
-      message.tool_calls.push_back({name, View(pair[1])});
-    }
-    message.has_joined_parts = py::cast<bool>(fields[6]);
-    return message;
-  }
-
-  std::vector<Utf8Text> strings_;
-  std::vector<Message> messages_;
-  std::vector<std::string_view> tools_json_;
-  bool add_generation_prompt_ = false;
-  std::size_t size_bytes_ = 0;
-};
-
-chat::Rendered Render(const ChatTemplate& self, const Request& request) {
+chat::Rendered Render(const ChatTemplate& self, const ChatRequest& request) {
   const chat::Conversation conversation = request.conversation();
   chat::Validate(*self.family, self.options, conversation.messages, "messages");
   chat::ValidateRequest(*self.family, self.options, conversation);
@@ -113,7 +39,7 @@ void RequireRendering(const ChatTemplate& self) {
 py::list RenderSegments(const ChatTemplate& self, const py::list& messages, const py::list& tools,
                         bool add_generation_prompt) {
   RequireRendering(self);
-  const Request request(messages, tools, add_generation_prompt);
+  const ChatRequest request(messages, tools, add_generation_prompt);
   const chat::Rendered rendered = Render(self, request);
   py::list segments;
   for (const tokenize::Segment& segment : rendered.segments()) {
@@ -126,7 +52,7 @@ py::list RenderSegments(const ChatTemplate& self, const py::list& messages, cons
 py::tuple Count(const ChatTemplate& self, const py::list& messages, const py::list& tools,
                 bool add_generation_prompt, const Encoding& encoding, chat::CountTable& table) {
   chat::ValidateEncoding(*self.family, encoding);
-  const Request request(messages, tools, add_generation_prompt);
+  const ChatRequest request(messages, tools, add_generation_prompt);
   chat::Counts counts;
   {
     const ReleaseGilForLongWork release(request.size_bytes());
@@ -141,7 +67,7 @@ py::array_t<TokenId> Encode(const ChatTemplate& self, const py::list& messages,
                             const Encoding& encoding) {
   RequireRendering(self);
   chat::ValidateEncoding(*self.family, encoding);
-  const Request request(messages, tools, add_generation_prompt);
+  const ChatRequest request(messages, tools, add_generation_prompt);
   std::vector<TokenId> ids;
   {
     const ReleaseGilForLongWork release(request.size_bytes());
@@ -200,7 +126,7 @@ void RegisterChat(py::module_& module) {
       .def(
           "validate",
           [](const ChatTemplate& self, const py::list& converted, const std::string& path) {
-            const Request request(converted);
+            const ChatRequest request(converted);
             chat::Validate(*self.family, self.options, request.conversation().messages, path);
           },
           messages, py::arg("path"), py::pos_only())
