@@ -248,6 +248,7 @@ class ChatTemplate(metaclass=_PybindType):
         tools: list[str],
         add_generation_prompt: bool,
         encoding: Encoding,
+        table: CountTable | None = None,
         /,
     ) -> npt.NDArray[np.uint32]: ...
 

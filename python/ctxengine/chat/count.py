@@ -174,7 +174,8 @@ def encode_messages(
     """Encode a chat prompt to token ids, uint32[n].
 
     Parameters and errors as in :func:`count_messages` and :meth:`Template.render_segments`; text of
-    the messages never becomes a control token. O(text), without the GIL.
+    the messages never becomes a control token. O(text), without the GIL; the ids of a message
+    encoded before are looked up, in the same table as counts.
     """
     chosen, encoding = resolve(template, encoding)
     return chosen._native.encode(
@@ -182,4 +183,5 @@ def encode_messages(
         convert_tools(tools),
         add_generation_prompt,
         encoding._native,
+        count_table(),
     )

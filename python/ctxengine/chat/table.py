@@ -1,4 +1,4 @@
-"""The process-wide table of counts: a message counted once is looked up the next time."""
+"""The process-wide table of counts and ids: what was tokenized once is looked up the next time."""
 
 from __future__ import annotations
 

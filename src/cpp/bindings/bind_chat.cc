@@ -64,14 +64,14 @@ py::tuple Count(const ChatTemplate& self, const py::list& messages, const py::li
 
 py::array_t<TokenId> Encode(const ChatTemplate& self, const py::list& messages,
                             const py::list& tools, bool add_generation_prompt,
-                            const Encoding& encoding) {
+                            const Encoding& encoding, chat::CountTable* table) {
   RequireRendering(self);
   chat::ValidateEncoding(*self.family, encoding);
   const ChatRequest request(messages, tools, add_generation_prompt);
   std::vector<TokenId> ids;
   {
     const ReleaseGilForLongWork release(request.size_bytes());
-    encoding.EncodeSegments(Render(self, request).segments(), ids);
+    chat::EncodeRendered(Render(self, request), encoding, table, ids);
   }
   return ArrayOfIds(std::move(ids));
 }
@@ -132,7 +132,8 @@ void RegisterChat(py::module_& module) {
           messages, py::arg("path"), py::pos_only())
       .def("render", RenderSegments, messages, tools, generation, py::pos_only())
       .def("count", Count, messages, tools, generation, encoding, table, py::pos_only())
-      .def("encode", Encode, messages, tools, generation, encoding, py::pos_only());
+      .def("encode", Encode, messages, tools, generation, encoding, py::arg("table") = py::none(),
+           py::pos_only());
 
   module.def("chat_template_names", [] {
     std::vector<std::string> names;

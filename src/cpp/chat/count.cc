@@ -1,44 +1,59 @@
 #include "chat/count.h"
 
-#include <cstring>
-#include <string>
-
 namespace ctx::chat {
 namespace {
 
-// Fingerprint, then each segment as (trusted, length, bytes): equal keys are equal inputs.
-void WriteKey(const tokenize::Encoding& encoding, std::span<const tokenize::Segment> segments,
-              std::string& key) {
-  key.assign(encoding.fingerprint());
-  for (const tokenize::Segment& segment : segments) {
-    char frame[1 + sizeof(std::uint64_t)];
-    const std::uint64_t length = segment.text.size();
-    frame[0] = segment.trusted ? '\1' : '\0';
-    std::memcpy(frame + 1, &length, sizeof length);
-    key.append(frame, sizeof frame);
-    key.append(segment.text);
-  }
+std::int64_t CountChunk(std::span<const tokenize::Segment> segments,
+                        const tokenize::Encoding& encoding, CountTable* table) {
+  if (table == nullptr) return encoding.CountSegments(segments);
+  const CountTable::Key key = table->MakeKey(encoding.fingerprint(), segments);
+  if (const auto known = table->Find(key)) return *known;
+  const std::int64_t num_tokens = encoding.CountSegments(segments);
+  table->Insert(key, num_tokens);
+  return num_tokens;
 }
 
 }  // namespace
+
+void EncodeChunk(std::span<const tokenize::Segment> segments, const tokenize::Encoding& encoding,
+                 CountTable* table, std::vector<TokenId>& ids) {
+  if (segments.empty()) return;
+  if (table == nullptr) return encoding.EncodeSegments(segments, ids);
+  const CountTable::Key key = table->MakeKey(encoding.fingerprint(), segments);
+  const std::size_t num_before = ids.size();
+  if (table->FindIds(key, ids)) return;
+  try {
+    encoding.EncodeSegments(segments, ids);
+    table->Insert(key, std::span(ids).subspan(num_before));
+  } catch (...) {
+    ids.resize(num_before);
+    throw;
+  }
+}
+
+void EncodeRendered(const Rendered& rendered, const tokenize::Encoding& encoding, CountTable* table,
+                    std::vector<TokenId>& ids) {
+  const std::size_t num_before = ids.size();
+  try {
+    for (std::size_t i = 0; i < rendered.chunks().size(); ++i) {
+      EncodeChunk(rendered.SegmentsOf(i), encoding, table, ids);
+    }
+  } catch (...) {
+    ids.resize(num_before);
+    throw;
+  }
+}
 
 Counts CountTokens(const Rendered& rendered, std::size_t num_messages,
                    const tokenize::Encoding& encoding, CountTable* table) {
   Counts counts;
   counts.per_message.resize(num_messages);
-  std::string key;
   for (std::size_t i = 0; i < rendered.chunks().size(); ++i) {
     const Chunk& chunk = rendered.chunks()[i];
     const auto segments = rendered.SegmentsOf(i);
     std::int64_t num_tokens = 0;
     if (!segments.empty()) {
-      std::optional<std::int64_t> known;
-      if (table != nullptr) {
-        WriteKey(encoding, segments, key);
-        known = table->Find(key);
-      }
-      num_tokens = known ? *known : encoding.CountSegments(segments);
-      if (table != nullptr && !known) table->Insert(key, num_tokens);
+      num_tokens = CountChunk(segments, encoding, table);
     }
     num_tokens += chunk.extra_tokens;
     if (chunk.message == kTemplateOwned) {

@@ -1,5 +1,5 @@
-// Counting a rendered conversation, chunk by chunk: a chunk's tokens do not depend on its
-// neighbours, so each is tokenized once and then found in the table.
+// Counting and encoding a rendered conversation, chunk by chunk: a chunk's tokens do not depend on
+// its neighbours, so each is tokenized once and then found in the table.
 #pragma once
 
 #include <cstddef>
@@ -23,5 +23,15 @@ struct Counts {
 /// tokens (ValidateEncoding). Safe from any thread.
 Counts CountTokens(const Rendered& rendered, std::size_t num_messages,
                    const tokenize::Encoding& encoding, CountTable* table);
+
+/// Appends the ids of a rendering (not of a count rule): those of EncodeSegments for all of it.
+/// O(text); chunks whose ids are found in `table` (may be null) are copied from there. When it
+/// throws (std::bad_alloc), `ids` is as it was. Safe from any thread.
+void EncodeRendered(const Rendered& rendered, const tokenize::Encoding& encoding, CountTable* table,
+                    std::vector<TokenId>& ids);
+
+/// Likewise, of the segments of one chunk.
+void EncodeChunk(std::span<const tokenize::Segment> segments, const tokenize::Encoding& encoding,
+                 CountTable* table, std::vector<TokenId>& ids);
 
 }  // namespace ctx::chat

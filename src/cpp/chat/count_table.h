@@ -1,23 +1,28 @@
-// A bounded table from content to its number of tokens, so that a message counted once is not
-// tokenized again.
+// A bounded table from content to its tokens, so that a message tokenized once is not tokenized
+// again.
 //
-// Keys are whole byte strings, compared in full on a hit: a hash collision costs time, never a
-// wrong count. The hash is keyed at random per table, so that text cannot be made to collide. When
-// full, the least recently used entries go. Every member function may be called from any thread;
-// one mutex is held for O(key) time. A process forked while another thread is in a call must
-// neither use nor destroy its copy. A call that throws std::bad_alloc leaves the table as it was.
+// Keys are segments and the fingerprint of the encoding. They are hashed once, looked up where they
+// lie, and compared in full on a hit: a collision costs time, never a wrong count. The hash is
+// keyed at random per table. Entries are spread over shards, each with a mutex of its own, which is
+// held for O(key) time; of a full shard the least recently used entries go.
+//
+// Every member function may be called from any thread. A process forked while another thread is in
+// a call must neither use nor destroy its copy. A call that throws std::bad_alloc leaves the table
+// as it was.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <list>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <string>
+#include <span>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
-#include "chat/sip_hash.h"
+#include "chat/fold_hash.h"
+#include "common/ids.h"
+#include "tokenize/encoding.h"
 
 namespace ctx::chat {
 
@@ -32,47 +37,56 @@ class CountTable {
     std::int64_t capacity_bytes;
   };
 
-  /// Holds entries of at most `capacity_bytes` together, keys and bookkeeping; 0 stores nothing.
+  /// What is looked up, hashed: views that the caller keeps alive.
+  class Key {
+   public:
+    std::size_t size_bytes() const noexcept { return size_bytes_; }
+
+   private:
+    friend class CountTable;
+    std::string_view fingerprint_;
+    std::span<const tokenize::Segment> segments_;
+    std::uint64_t hash_ = 0;
+    std::size_t size_bytes_ = 0;  // as entries store it
+  };
+
+  /// Holds entries of at most `capacity_bytes` together, keys, ids and bookkeeping; 0 stores
+  /// nothing, and neither is stored what is larger than a shard (an eighth of a table of
+  /// megabytes).
   explicit CountTable(std::size_t capacity_bytes);
+  ~CountTable();
+  CountTable(const CountTable&) = delete;
+  CountTable& operator=(const CountTable&) = delete;
+
+  Key MakeKey(std::string_view fingerprint,
+              std::span<const tokenize::Segment> segments) const noexcept;
 
   /// The count stored for `key`, which becomes the most recently used.
-  std::optional<std::int64_t> Find(std::string_view key);
+  std::optional<std::int64_t> Find(const Key& key) noexcept;
 
-  /// Stores a count; a key that is there already keeps its count (the same one).
-  void Insert(std::string_view key, std::int64_t num_tokens);
+  /// Likewise; appends the ids. False, and a miss, where only a count is stored.
+  bool FindIds(const Key& key, std::vector<TokenId>& ids);
+
+  /// Stores a count; a key that is there already keeps its entry (of the same count).
+  void Insert(const Key& key, std::int64_t num_tokens);
+  /// Stores ids, and so their number; an entry without ids gets them.
+  void Insert(const Key& key, std::span<const TokenId> ids);
 
   void Clear() noexcept;
+  /// Shard after shard: calls that run meanwhile may be in or not.
   Stats stats() const;
 
  private:
-  struct Entry {
-    std::string key;
-    std::int64_t num_tokens;
-  };
-  struct Key {
-    std::uint64_t hash;
-    std::string_view bytes;
-    bool operator==(const Key& other) const noexcept {
-      return hash == other.hash && bytes == other.bytes;
-    }
-  };
-  struct HashOf {
-    std::size_t operator()(const Key& key) const noexcept { return key.hash; }
-  };
-  // What an entry takes beside its key: list node, map node, bucket.
-  static constexpr std::size_t kEntryBytes = sizeof(Entry) + sizeof(Key) + 8 * sizeof(void*);
+  struct Entry;
+  struct Shard;
 
-  void EvictOldest() noexcept;
+  Shard& ShardOf(const Key& key) const noexcept;
+  void Store(const Key& key, std::int64_t num_tokens, const TokenId* ids);
 
   const std::size_t capacity_bytes_;
-  const SipKey hash_key_;
-  mutable std::mutex mutex_;
-  std::list<Entry> by_use_;                                             // most recent first
-  std::unordered_map<Key, std::list<Entry>::iterator, HashOf> by_key_;  // views into by_use_
-  std::size_t size_bytes_ = 0;
-  std::int64_t hits_ = 0;
-  std::int64_t misses_ = 0;
-  std::int64_t evictions_ = 0;
+  const FoldKey hash_key_;
+  const std::size_t num_shards_;  // a power of two
+  const std::unique_ptr<Shard[]> shards_;
 };
 
 }  // namespace ctx::chat

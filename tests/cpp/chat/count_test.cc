@@ -81,6 +81,39 @@ TEST_CASE("a failing allocation while counting leaves right counts in the table"
   CHECK(counts.total == expected);
 }
 
+TEST_CASE("ids chunk by chunk are those of the whole, with a table and without") {
+  const Talk talk(21);
+  CountTable table(1 << 20);
+  for (const std::string_view name : {"chatml", "qwen2", "qwen3", "qwen3-thinking-2507"}) {
+    const Rendered rendered = talk.RenderedBy(name);
+    std::vector<TokenId> expected = {TokenId{7}};
+    Qwen3().EncodeSegments(rendered.segments(), expected);
+    CountTokens(rendered, 21, Qwen3(), &table);
+    for (CountTable* const used : {&table, &table, static_cast<CountTable*>(nullptr)}) {
+      std::vector<TokenId> ids = {TokenId{7}};
+      EncodeRendered(rendered, Qwen3(), used, ids);
+      CHECK(ids == expected);
+    }
+  }
+  CHECK(table.stats().hits >= 4 * 22);
+}
+
+TEST_CASE("a failing allocation while encoding leaves the ids as they were") {
+  const Talk talk(4);
+  const Rendered rendered = talk.RenderedBy("chatml");
+  std::vector<TokenId> expected = {TokenId{7}};
+  Qwen3().EncodeSegments(rendered.segments(), expected);
+  std::vector<TokenId> ids = {TokenId{7}};
+  const std::int64_t failures = testing::FailEveryAllocation(
+      [&] {
+        CountTable table(1 << 20);
+        EncodeRendered(rendered, Qwen3(), &table, ids);
+      },
+      [&] { CHECK(ids == std::vector<TokenId>{TokenId{7}}); });
+  CHECK(failures > 0);
+  CHECK(ids == expected);
+}
+
 TEST_CASE("threads that count through one table agree") {
   const Talk talk(40);
   const Rendered rendered = talk.RenderedBy("qwen3");
