@@ -28,15 +28,15 @@ CPP: dict[str, set[str]] = {
 _BASE = {"errors", "_core"}
 PYTHON: dict[str, set[str]] = {
     "errors": set(),
-    "tokenize": _BASE,
-    "models": _BASE,
+    "models": {"errors"},
+    "tokenize": _BASE | {"models"},
     "chat": _BASE | {"models", "tokenize"},
     "budget": _BASE | {"models", "tokenize", "chat", "pricing"},
     "prefix": _BASE,
     "kv": _BASE | {"prefix"},
     "cuda": _BASE | {"prefix", "kv"},
     "limits": _BASE,
-    "pricing": _BASE,
+    "pricing": {"errors", "models"},
     "reference": {"errors"},
 }
 PYTHON["engine"] = set(PYTHON) - {"reference"} | {"_core"}

@@ -9,6 +9,7 @@ The layers, each usable alone and each a module of its own::
     kv         block hashes -> block tables                   (sharing, eviction)
     cuda       block tables on the GPU
     limits     token rate limits
+    models     facts of models: windows, encodings, what images cost   (data)
     engine     all of it behind one object
 
 Names are resolved on first use, so ``import ctxengine`` costs a few milliseconds and imports
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         DeviceError,
         LoadError,
         SpecialTokenError,
+        UnknownModelError,
         UnknownTokenError,
     )
     from ctxengine.kv import KVCacheManager
@@ -84,6 +86,7 @@ _MODULE_OF = {
     "Section": "budget",
     "SpecialTokenError": "errors",
     "Template": "chat",
+    "UnknownModelError": "errors",
     "UnknownTokenError": "errors",
     "count_messages": "chat",
     "count_request": "chat",
@@ -105,6 +108,7 @@ _MODULES = frozenset(
         "errors",
         "kv",
         "limits",
+        "models",
         "prefix",
         "pricing",
         "tokenize",
@@ -142,6 +146,7 @@ __all__ = [
     "Section",
     "SpecialTokenError",
     "Template",
+    "UnknownModelError",
     "UnknownTokenError",
     "__version__",
     "count_messages",

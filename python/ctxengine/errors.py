@@ -14,6 +14,7 @@ __all__ = [
     "DeviceError",
     "LoadError",
     "SpecialTokenError",
+    "UnknownModelError",
     "UnknownTokenError",
 ]
 
@@ -40,6 +41,10 @@ class UnknownTokenError(CtxEngineError, KeyError):
     def __str__(self) -> str:
         # KeyError prints the repr of its argument; a message should read as a message.
         return str(self.args[0]) if self.args else ""
+
+
+class UnknownModelError(UnknownTokenError):
+    """A model, or a fact about a model, that the table of models does not have."""
 
 
 class BudgetExceeded(CtxEngineError):  # noqa: N818 - a public name of the design, not "...Error"

@@ -26,7 +26,7 @@ def package_file(package: str, name: str) -> Path:
     """Return the path of a file inside an installed package, without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        pytest.skip(f"{package}, which carries the vocabulary, is not installed")
+        pytest.skip(f"{package}, which carries the file, is not installed")
     return Path(spec.origin).parent / name
 
 
