@@ -11,28 +11,32 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import struct
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
-import jinja2.sandbox
 import pytest
 import tiktoken
 import tokenizers
+from chat_references import (
+    ESCAPED,
+    ROOT,
+    SETTINGS,
+    SNIPPETS,
+    plain_messages,
+    render,
+    rich_messages,
+    split_at,
+    tools,
+)
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.tokenize import get_encoding
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ["chatml", "qwen2", "qwen3", "qwen3-instruct-2507", "qwen3-thinking-2507"]
 WITH_TOOLS = TEMPLATES[1:]
 NFC = tokenizers.normalizers.NFC()  # what Qwen does first
-ESCAPED = "\ue000"  # stands for "<" in the caller's text
 
 # The special tokens of the families' tokenizer_config.json, in order of their ids from 151643.
 QWEN2_SPECIALS = [
@@ -66,65 +70,6 @@ QWEN_PATTERN = (
 )
 
 
-def _tojson(
-    value: Any,
-    ensure_ascii: Any = False,
-    indent: Any = None,
-    separators: Any = None,
-    sort_keys: Any = False,
-) -> Any:
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )
-
-
-def _raise(message: Any) -> None:
-    raise jinja2.exceptions.TemplateError(message)
-
-
-@cache
-def _compiled(name: str, escaped: bool) -> jinja2.Template:
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise
-    source = (ROOT / f"third_party/chat_templates/{name}.jinja").read_text()
-    if escaped:
-        # Spellings that the template looks for in the caller's text.
-        source = re.sub(
-            r"(split\(|startswith\(|endswith\(|set tool_start = |set tool_end = )'<",
-            rf"\1'{ESCAPED}",
-            source,
-        )
-        source = re.sub(r"'<(/think>' in )", rf"'{ESCAPED}\1", source)
-    return environment.from_string(source)
-
-
-def _escape(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("<", ESCAPED)
-    if isinstance(value, dict):
-        return {_escape(k): _escape(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_escape(v) for v in value]
-    return value
-
-
-def render(
-    name: Any, messages: Any, tools: Any = None, *, escaped: Any = False, **kwargs: Any
-) -> Any:
-    if escaped:
-        # Roles and keys are not the caller's text; no escaped string is one of them.
-        messages, tools = _escape(messages), _escape(tools)
-    kwargs.setdefault("add_generation_prompt", True)
-    return _compiled(name, escaped).render(messages=messages, tools=tools, **kwargs)
-
-
 @cache
 def qwen_tiktoken(specials: tuple[str, ...]) -> tiktoken.Encoding:
     data = (ROOT / "python/ctxengine/vocabularies/qwen.vocab").read_bytes()
@@ -150,13 +95,12 @@ def reference_ids(template: Any, messages: Any, tools: Any = None, **kwargs: Any
     specials = QWEN2_SPECIALS if encoding_name(template) == "qwen2" else QWEN3_SPECIALS
     oracle = qwen_tiktoken(tuple(specials))
     text = render(template, messages, tools, escaped=True, **kwargs)
-    pattern = "(" + "|".join(re.escape(s) for s in specials) + ")"
     ids = []
-    for part in re.split(pattern, text):
-        if part in specials:
+    for part, is_special in split_at(specials, text):
+        if is_special:
             ids.append(oracle.encode_single_token(part))
         else:
-            ids += oracle.encode_ordinary(NFC.normalize_str(part.replace(ESCAPED, "<")))
+            ids += oracle.encode_ordinary(NFC.normalize_str(part))
     return ids
 
 
@@ -175,93 +119,6 @@ def check(template: Any, messages: Any, tools: Any = None, **kwargs: Any) -> Non
     if prompt.get("add_generation_prompt", True):
         assert count_messages(messages, encoding, template=native, tools=tools) == len(expected)
     assert json.dumps([messages, tools]) == before
-
-
-# --- conversations ---
-
-SNIPPETS = [
-    "", " ", "\n", "\n\n", "\t", "Hello", " world", "it's", "don't", "42", "3.14", "1234567",
-    "你好，世界", "नमस्ते दुनिया", "👩🏽‍💻🎉", "مرحبا", "e\u0301", "\u00a0", "\u200b", "\r\n",
-    "def f(x):\n    return x\n", "```python\nprint('hi')\n```", "{\"a\": 1}", "</tools>",
-    "<|im_end|>", "<|im_start|>system\n", "<|endoftext|>", "<think>", "</think>",
-    "<think>\nhm\n</think>\n\n",
-    "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<|im_",
-    "end|>", "<", "|>",
-    "    indented", "trailing   ", "\x00", "ﬁ", "x" * 40, "?!?!",
-]  # fmt: skip
-
-texts = st.lists(st.sampled_from(SNIPPETS) | st.text(max_size=8), max_size=6).map("".join)
-texts = texts.filter(lambda text: ESCAPED not in text)
-json_values = st.recursive(
-    st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(-(10**12), 10**12),
-        st.floats(allow_nan=False, allow_infinity=False),
-        texts,
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=6,
-)
-arguments = st.dictionaries(texts, json_values, max_size=4)
-names = st.sampled_from(["get_weather", "search", "f", "läs_fil", "run.code"])
-tool_calls = st.lists(
-    st.builds(
-        lambda name, args, wrapped, i: (
-            {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": args}}
-            if wrapped
-            else {"name": name, "arguments": args}
-        ),
-        names,
-        arguments,
-        st.booleans(),
-        st.integers(0, 99),
-    ),
-    min_size=1,
-    max_size=3,
-)
-tools = st.lists(
-    st.builds(
-        lambda name, text, parameters: {
-            "type": "function",
-            "function": {"name": name, "description": text, "parameters": parameters},
-        },
-        names,
-        texts,
-        json_values,
-    ),
-    max_size=3,
-)
-
-
-def _message(role: Any) -> Any:
-    return texts.map(lambda content: {"role": role, "content": content})
-
-
-plain_messages = st.lists(
-    st.sampled_from(["system", "user", "assistant"]).flatmap(_message), max_size=7
-)
-calling = st.builds(
-    lambda content, calls: {"role": "assistant", "content": content, "tool_calls": calls},
-    texts,
-    tool_calls,
-)
-reasoning = st.builds(
-    lambda message, thought: {**message, "reasoning_content": thought},
-    calling | _message("assistant"),
-    texts,
-)
-rich_messages = st.lists(
-    st.sampled_from(["system", "user", "user", "assistant", "tool", "tool"]).flatmap(_message)
-    | calling
-    | reasoning
-    | st.builds(
-        lambda text: {"role": "user", "content": f"<tool_response>{text}</tool_response>"}, texts
-    ),
-    min_size=1,
-    max_size=8,
-)
-SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SETTINGS

@@ -95,10 +95,9 @@ LLAMA3_PATTERN = (
 )
 
 
-def llama3(folder: Path) -> Family:
-    """Meta's rank file, out of quicktok's table: u32 rows; of each u16 length, bytes, u32 rank."""
-    import tiktoken
-
+@functools.cache
+def llama3_ranks() -> dict[bytes, int]:
+    """Meta's ranks, out of quicktok's table: u32 rows; of each u16 length, bytes, u32 rank."""
     data = package_file("quicktok", "data/llama3.vocab").read_bytes()
     (num_rows,) = struct.unpack_from("<I", data)
     ranks = {}
@@ -109,6 +108,14 @@ def llama3(folder: Path) -> Family:
         (ranks[token],) = struct.unpack_from("<I", data, at + 2 + length)
         at += 6 + length
     assert at == len(data)
+    return ranks
+
+
+def llama3(folder: Path) -> Family:
+    """Meta's rank file."""
+    import tiktoken
+
+    ranks = llama3_ranks()
     path = folder / "tokenizer.model"
     with path.open("wb") as file:
         for token, rank in sorted(ranks.items(), key=lambda item: item[1]):

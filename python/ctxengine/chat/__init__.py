@@ -28,6 +28,9 @@ template                   what it equals
 ``qwen3``                  Qwen3 hybrid models, with tools and reasoning
 ``qwen3-instruct-2507``    Qwen3 2507 instruct releases
 ``qwen3-thinking-2507``    Qwen3 2507 thinking releases
+``llama3``                 Llama 3 instruct models, no tools
+``llama3.1``               Llama 3.1, 3.2 (text) and 3.3 instruct models, with tools (in the first
+                           user message) and the date that the system message shows
 ``harmony``                gpt-oss as ``openai-harmony`` renders a list of messages; no tools
 ``openai``                 the published count rule for API models; a count, not a rendering;
                            an estimate for models that it was not published for

@@ -94,22 +94,29 @@ def _with_kwargs(template: Template, kwargs: Any) -> Template:
     path = "body.chat_template_kwargs"
     if not isinstance(kwargs, Mapping):
         raise ArgumentError(f"{path}: must be a JSON object, not {type(kwargs).__name__}")
+    options: dict[str, Any] = {
+        "enable_thinking": template.enable_thinking,
+        "estimate_tools": template.estimate_tools,
+        "date": template.date,
+        "published": template.published,
+    }
     for name, value in kwargs.items():
         if is_absent(value):
             continue
-        if name != "enable_thinking":
+        if name == "enable_thinking":
+            if not isinstance(value, bool):
+                raise ArgumentError(
+                    f"{path}.{name}: must be true or false, not {type(value).__name__}"
+                )
+            options["enable_thinking"] = value
+        elif name == "date_string":
+            options["date"] = value
+        else:
             raise ArgumentError(f"{path}.{name}: no template here takes it")
-        if not isinstance(value, bool):
-            raise ArgumentError(f"{path}.{name}: must be true or false, not {type(value).__name__}")
         try:
-            template = Template(
-                template.name,
-                enable_thinking=value,
-                estimate_tools=template.estimate_tools,
-                published=template.published,
-            )
+            template = Template(template.name, **options)
         except ArgumentError as error:
-            raise ArgumentError(f"{path}.{error}") from None
+            raise ArgumentError(f"{path}.{name}: {str(error).partition(': ')[2]}") from None
     return template
 
 

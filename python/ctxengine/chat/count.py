@@ -85,9 +85,10 @@ def count_request(
 
     Of the other fields of OpenAI's chat completions, Anthropic's messages, vLLM and SGLang, those
     that do not reach the prompt (sampling, limits, metadata, constrained decoding) are passed over.
-    ``add_generation_prompt`` is heeded, and ``chat_template_kwargs.enable_thinking`` where the
-    template knows it, whatever `template` says. A field that would change the prompt and is not
-    counted is an error that names it, and so is a field that is not known; null is as absent.
+    ``add_generation_prompt`` is heeded, and ``enable_thinking`` and ``date_string`` of
+    ``chat_template_kwargs`` where the template knows them, whatever `template` says. A field that
+    would change the prompt and is not counted is an error that names it, and so is a field that is
+    not known; null is as absent.
 
     Parameters
     ----------

@@ -23,6 +23,10 @@ _FOR_MODEL = (
     (r"qwen3-[\d.]+b(-a[\d.]+b)?", "qwen3"),
     (r"qwen3-[\d.]+b(-a[\d.]+b)?-instruct-2507", "qwen3-instruct-2507"),
     (r"qwen3-[\d.]+b(-a[\d.]+b)?-thinking-2507", "qwen3-thinking-2507"),
+    (r"(meta-)?llama-3-[\d]+b-instruct", "llama3"),
+    (r"(meta-)?llama-3\.1-[\d]+b-instruct", "llama3.1"),
+    (r"llama-3\.2-[13]b-instruct", "llama3.1"),
+    (r"llama-3\.3-[\d]+b-instruct", "llama3.1"),
     (r"gpt-3\.5-turbo(?!-0301)(-.*)?", "openai"),
     (r"(gpt-4|gpt-4o|gpt-4\.1|gpt-4\.5|gpt-5|chatgpt-4o|o1|o3|o4)(-.*)?", "openai"),
 )
@@ -61,6 +65,11 @@ def name_for_model(model: str) -> str:
     raise UnknownTokenError(
         f"no template is known for model {model!r}; known: {', '.join(_core.chat_template_names())}"
     )
+
+
+def shows_today(model: str) -> bool:
+    """Return whether the model's template asks the clock for the date that it shows."""
+    return _short_name(model).startswith("llama-3.2-")
 
 
 def has_published_rule(model: str) -> bool:

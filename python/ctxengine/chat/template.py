@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ctxengine import _core
 from ctxengine.chat.convert import Converted, convert_messages, convert_tools
-from ctxengine.chat.families import has_published_rule, name_for_encoding, name_for_model
+from ctxengine.chat.families import (
+    has_published_rule,
+    name_for_encoding,
+    name_for_model,
+    shows_today,
+)
 from ctxengine.chat.report import Reuse
 from ctxengine.errors import ArgumentError, UnknownTokenError
 
@@ -34,6 +39,10 @@ class Template:
         tokens, each result as a message. JSON text is longer than what the models are believed to
         see, so the estimate errs on the high side. Reports then say ``exact=False``. Several texts
         in one message are then joined by a newline, else they are an error.
+    date : str, optional
+        ``llama3.1`` only: the day that its system message calls today's, as in ``"26 Jul 2024"``,
+        which is what the template of Llama 3.1 and 3.3 says when it is not given. That of Llama 3.2
+        looks at the clock; nothing here does.
     published : bool
         ``openai`` only: False when the rule was not published for the model, only for others;
         reports then say ``exact=False``. :meth:`for_model` knows.
@@ -50,7 +59,7 @@ class Template:
     Immutable; safe to use from several threads.
     """
 
-    __slots__ = ("_native", "enable_thinking", "estimate_tools", "name", "published")
+    __slots__ = ("_native", "date", "enable_thinking", "estimate_tools", "name", "published")
 
     def __init__(
         self,
@@ -58,6 +67,7 @@ class Template:
         *,
         enable_thinking: bool = True,
         estimate_tools: bool = False,
+        date: str | None = None,
         published: bool = True,
     ) -> None:
         if not enable_thinking and name != "qwen3":
@@ -66,8 +76,13 @@ class Template:
             raise ArgumentError(f"estimate_tools: template {name!r} is exact")
         if not published and name != "openai":
             raise ArgumentError(f"published: template {name!r} is")
-        self._native = _core.ChatTemplate(name, enable_thinking, estimate_tools)
+        if date is not None and not isinstance(date, str):
+            raise ArgumentError(f"date: must be text, not {type(date).__name__}")
+        self._native = _core.ChatTemplate(name, enable_thinking, estimate_tools, date)
+        if date is not None and not self._native.takes_date:
+            raise ArgumentError(f"date: template {name!r} shows none")
         self.name = name
+        self.date = date
         self.enable_thinking = enable_thinking
         self.estimate_tools = estimate_tools
         self.published = published
@@ -79,7 +94,12 @@ class Template:
 
     @classmethod
     def for_model(
-        cls, model: str, *, enable_thinking: bool = True, estimate_tools: bool = False
+        cls,
+        model: str,
+        *,
+        enable_thinking: bool = True,
+        estimate_tools: bool = False,
+        date: str | None = None,
     ) -> Template:
         """Return the template of a published model.
 
@@ -88,7 +108,7 @@ class Template:
         model : str
             Such as ``"Qwen/Qwen3-8B"`` or ``"gpt-4o-mini"``; an organisation in front and a weight
             format behind are passed over.
-        enable_thinking, estimate_tools : bool
+        enable_thinking, estimate_tools, date
             As in the constructor.
 
         Raises
@@ -98,13 +118,19 @@ class Template:
             Also for gpt-oss, whose servers show a system message of their own before the request's:
             ``harmony`` counts it only where it is given.
         ArgumentError
-            For an option that the model's template does not have.
+            For an option that the model's template does not have; for Llama 3.2 without a date,
+            which its template would take from the clock.
         """
         name = name_for_model(model)
+        if date is None and shows_today(model):
+            raise ArgumentError(
+                f"date: the template of model {model!r} shows today's; give it, as in '26 Jul 2024'"
+            )
         return cls(
             name,
             enable_thinking=enable_thinking,
             estimate_tools=estimate_tools,
+            date=date,
             published=name != "openai" or has_published_rule(model),
         )
 
@@ -256,6 +282,7 @@ class Template:
     def __repr__(self) -> str:
         options = "" if self.enable_thinking else ", enable_thinking=False"
         options += ", estimate_tools=True" if self.estimate_tools else ""
+        options += "" if self.date is None else f", date={self.date!r}"
         options += "" if self.published else ", published=False"
         return f"Template({self.name!r}{options})"
 
@@ -266,17 +293,18 @@ class Template:
         return hash(self.__reduce__())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = (self.enable_thinking, self.estimate_tools, self.published)
+        options = (self.enable_thinking, self.estimate_tools, self.date, self.published)
         return _make_template, (self.name, *options)
 
 
 def _make_template(
-    name: str, enable_thinking: bool, estimate_tools: bool, published: bool
+    name: str, enable_thinking: bool, estimate_tools: bool, date: str | None, published: bool
 ) -> Template:
     return Template(
         name,
         enable_thinking=enable_thinking,
         estimate_tools=estimate_tools,
+        date=date,
         published=published,
     )
 

@@ -2,7 +2,9 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
@@ -114,15 +116,23 @@ void RegisterChat(py::module_& module) {
       .def("abandon", [](py::object self) { self.release(); });
 
   py::class_<ChatTemplate>(module, "ChatTemplate")
-      .def(py::init([](const std::string& name, bool enable_thinking, bool estimate_tools) {
-             return ChatTemplate{&chat::FindTemplate(name), {enable_thinking, estimate_tools}};
+      .def(py::init([](const std::string& name, bool enable_thinking, bool estimate_tools,
+                       std::optional<std::string> date) {
+             ChatTemplate self{&chat::FindTemplate(name), {}};
+             self.options.enable_thinking = enable_thinking;
+             self.options.estimate_tools = estimate_tools;
+             if (date) self.options.date = *std::move(date);
+             return self;
            }),
-           py::arg("name"), py::arg("enable_thinking"), py::arg("estimate_tools"), py::pos_only())
+           py::arg("name"), py::arg("enable_thinking"), py::arg("estimate_tools"), py::arg("date"),
+           py::pos_only())
       .def_property_readonly("is_rendering",
                              [](const ChatTemplate& self) { return self.family->is_rendering; })
       .def_property_readonly(
           "wraps_tool_results",
           [](const ChatTemplate& self) { return self.family->wraps_tool_results; })
+      .def_property_readonly("takes_date",
+                             [](const ChatTemplate& self) { return self.family->takes_date; })
       .def(
           "validate",
           [](const ChatTemplate& self, const py::list& converted, const std::string& path) {

@@ -18,30 +18,78 @@ constexpr std::array<string_view, 4> kQwen2Tokens = {"<|im_start|>", "<|im_end|>
 constexpr std::array<string_view, 8> kQwen3Tokens = {
     "<|im_start|>", "<|im_end|>", "<tool_call>",     "</tool_call>",
     "<think>",      "</think>",   "<tool_response>", "</tool_response>"};
+constexpr std::array<string_view, 4> kLlama3Tokens = {"<|begin_of_text|>", "<|start_header_id|>",
+                                                      "<|end_header_id|>", "<|eot_id|>"};
 constexpr std::array<string_view, 4> kHarmonyTokens = {"<|start|>", "<|channel|>", "<|message|>",
                                                        "<|end|>"};
 
 constexpr std::array<Role, 3> kPlainRoles = {Role::kSystem, Role::kUser, Role::kAssistant};
-constexpr std::array<Role, 4> kQwenRoles = {Role::kSystem, Role::kUser, Role::kAssistant,
+constexpr std::array<Role, 4> kToolRoles = {Role::kSystem, Role::kUser, Role::kAssistant,
                                             Role::kTool};
 constexpr std::array<Role, 4> kHarmonyRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
                                                Role::kAssistant};
 constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
                                            Role::kAssistant, Role::kTool};
 
-// name, is_rendering, control_tokens, roles, takes_tools, takes_reasoning, needs_first_message,
-// wraps_tool_results, joins_parts
-constexpr std::array<Template, 7> kTemplates = {{
-    {"chatml", true, kChatmlTokens, kPlainRoles, false, true, false, false, true, RenderChatml},
-    {"qwen2", true, kQwen2Tokens, kQwenRoles, true, true, true, false, true, RenderQwen2},
-    {"qwen3", true, kQwen3Tokens, kQwenRoles, true, true, true, true, true, RenderQwen3},
-    {"qwen3-instruct-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true, true,
-     RenderQwen3Instruct2507},
-    {"qwen3-thinking-2507", true, kQwen3Tokens, kQwenRoles, true, true, true, true, true,
-     RenderQwen3Thinking2507},
-    {"harmony", true, kHarmonyTokens, kHarmonyRoles, false, false, false, false, false,
-     RenderHarmony},
-    {"openai", false, {}, kAllRoles, true, false, false, false, false, CountOpenai},
+constexpr std::array<Template, 9> kTemplates = {{
+    {.name = "chatml",
+     .control_tokens = kChatmlTokens,
+     .roles = kPlainRoles,
+     .render = RenderChatml},
+    {.name = "qwen2",
+     .control_tokens = kQwen2Tokens,
+     .roles = kToolRoles,
+     .takes_tools = true,
+     .needs_first_message = true,
+     .render = RenderQwen2},
+    {.name = "qwen3",
+     .control_tokens = kQwen3Tokens,
+     .roles = kToolRoles,
+     .takes_tools = true,
+     .needs_first_message = true,
+     .wraps_tool_results = true,
+     .render = RenderQwen3},
+    {.name = "qwen3-instruct-2507",
+     .control_tokens = kQwen3Tokens,
+     .roles = kToolRoles,
+     .takes_tools = true,
+     .needs_first_message = true,
+     .wraps_tool_results = true,
+     .render = RenderQwen3Instruct2507},
+    {.name = "qwen3-thinking-2507",
+     .control_tokens = kQwen3Tokens,
+     .roles = kToolRoles,
+     .takes_tools = true,
+     .needs_first_message = true,
+     .wraps_tool_results = true,
+     .render = RenderQwen3Thinking2507},
+    {.name = "llama3",
+     .control_tokens = kLlama3Tokens,
+     .roles = kPlainRoles,
+     .needs_first_message = true,
+     .render = RenderLlama3},
+    {.name = "llama3.1",
+     .control_tokens = kLlama3Tokens,
+     .roles = kToolRoles,
+     .takes_tools = true,
+     .one_tool_call = true,
+     .needs_first_message = true,
+     .takes_date = true,
+     .check = CheckLlama31,
+     .render = RenderLlama31},
+    {.name = "harmony",
+     .control_tokens = kHarmonyTokens,
+     .roles = kHarmonyRoles,
+     .takes_reasoning = false,
+     .joins_parts = false,
+     .render = RenderHarmony},
+    {.name = "openai",
+     .is_rendering = false,
+     .roles = kAllRoles,
+     .takes_tools = true,
+     .takes_reasoning = false,
+     .joins_parts = false,
+     .render = CountOpenai},
 }};
 
 // The count rule of "openai" is published for plain messages only.
@@ -99,6 +147,10 @@ void Validate(const Template& family, const TemplateOptions& options,
         Refuse(path, i, "tool_calls",
                StrCat("template '", family.name, "' has no rendering for tool calls"));
       }
+      if (family.one_tool_call && message.tool_calls.size() > 1) {
+        Refuse(path, i, "tool_calls",
+               StrCat("template '", family.name, "' shows one call in a message, not several"));
+      }
     }
     if (message.reasoning && !family.takes_reasoning) {
       Refuse(path, i, "reasoning_content",
@@ -126,6 +178,7 @@ void ValidateRequest(const Template& family, const TemplateOptions& options,
   if (conversation.messages.empty() && family.needs_first_message) {
     throw ArgumentError(StrCat("messages: template '", family.name, "' needs at least one"));
   }
+  if (family.check != nullptr) family.check(conversation);
   if (conversation.tools_json.empty()) return;
   if (!family.takes_tools) {
     throw ArgumentError(StrCat("tools: template '", family.name, "' has no rendering for tools"));

@@ -7,8 +7,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "chat/message.h"
@@ -27,9 +30,14 @@ struct Chunk {
   std::int64_t extra_tokens;  ///< constants of a count rule; 0 for renderings
 };
 
-/// A rendered conversation. The views point into the conversation's text and into literals.
+/// A rendered conversation. The views point into the conversation's text, into literals and into
+/// what the rendering itself wrote.
 class Rendered {
  public:
+  Rendered() = default;
+  Rendered(Rendered&&) = default;
+  Rendered& operator=(Rendered&&) = default;
+
   /// Opens the next chunk; every segment belongs to one.
   void BeginChunk(std::int64_t message, std::int64_t extra_tokens = 0) {
     chunks_.push_back({segments_.size(), message, extra_tokens});
@@ -40,6 +48,8 @@ class Rendered {
   void Text(std::string_view text) {
     if (!text.empty()) segments_.push_back({text, false});
   }
+  /// The caller's text as the template writes it, where that is not a part of what the caller gave.
+  void OwnText(std::string text) { Text(owned_.emplace_back(std::move(text))); }
 
   std::span<const tokenize::Segment> segments() const noexcept { return segments_; }
   std::span<const Chunk> chunks() const noexcept { return chunks_; }
@@ -48,25 +58,31 @@ class Rendered {
  private:
   std::vector<tokenize::Segment> segments_;
   std::vector<Chunk> chunks_;
+  std::deque<std::string> owned_;  // its strings stay where they are
 };
 
 struct TemplateOptions {
-  bool enable_thinking = true;  ///< qwen3: false closes an empty reasoning block in the prompt
-  bool estimate_tools = false;  ///< openai: count tools although no exact rule is published
+  bool enable_thinking = true;       ///< qwen3: false closes an empty reasoning block in the prompt
+  bool estimate_tools = false;       ///< openai: count tools although no exact rule is published
+  std::string date = "26 Jul 2024";  ///< llama3.1: "Today Date", by default the template's own
 };
 
-/// One family. `render` expects what `Validate` accepts.
+/// One family. `render` expects what `Validate` and `ValidateRequest` accept.
 struct Template {
   std::string_view name;
-  bool is_rendering;  ///< false for a count rule, which has chunks but no text to encode
-  std::span<const std::string_view> control_tokens;  ///< what an encoding must have
+  bool is_rendering = true;  ///< false for a count rule, which has chunks but no text to encode
+  std::span<const std::string_view> control_tokens = {};  ///< what an encoding must have
   std::span<const Role> roles;
-  bool takes_tools;
-  bool takes_reasoning;      ///< false: a message with separate reasoning is an error
-  bool needs_first_message;  ///< the family's template fails on an empty list
+  bool takes_tools = false;
+  bool one_tool_call = false;        ///< a message that calls several tools is an error
+  bool takes_reasoning = true;       ///< false: a message with separate reasoning is an error
+  bool needs_first_message = false;  ///< the family's template fails on an empty list
   /// A user message that only wraps a tool's result (IsWrappedToolResponse) continues its turn.
-  bool wraps_tool_results;
-  bool joins_parts;  ///< several texts of one message are shown joined by a newline
+  bool wraps_tool_results = false;
+  bool joins_parts = true;  ///< several texts of one message are shown joined by a newline
+  bool takes_date = false;  ///< TemplateOptions::date is shown
+  /// Throws ArgumentError for what only the whole conversation shows.
+  void (*check)(const Conversation&) = nullptr;
   void (*render)(const Conversation&, const TemplateOptions&, Rendered&);
 };
 
@@ -80,8 +96,8 @@ std::span<const Template> AllTemplates() noexcept;
 void Validate(const Template& family, const TemplateOptions& options,
               std::span<const Message> messages, std::string_view path);
 
-/// Throws ArgumentError when the family cannot show tools, or for an empty list of messages where
-/// the family's template needs one.
+/// Throws ArgumentError when the family cannot show tools, for an empty list of messages where
+/// the family's template needs one, and for what else its template refuses.
 void ValidateRequest(const Template& family, const TemplateOptions& options,
                      const Conversation& conversation);
 
@@ -100,6 +116,11 @@ void RenderQwen3(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderQwen3Instruct2507(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderQwen3Thinking2507(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderHarmony(const Conversation&, const TemplateOptions&, Rendered&);
+void RenderLlama3(const Conversation&, const TemplateOptions&, Rendered&);
+void RenderLlama31(const Conversation&, const TemplateOptions&, Rendered&);
 void CountOpenai(const Conversation&, const TemplateOptions&, Rendered&);
+
+// What they need of the whole conversation, in the same files.
+void CheckLlama31(const Conversation&);
 
 }  // namespace ctx::chat

@@ -18,8 +18,9 @@ Message Says(Role role, std::string_view content) {
 
 Rendered RenderedBy(std::string_view name, const std::vector<Message>& messages,
                     const std::vector<std::string_view>& tools = {}) {
+  static const TemplateOptions kOptions{.date = "!"};
   Rendered out;
-  FindTemplate(name).render({messages, tools, true}, {}, out);
+  FindTemplate(name).render({messages, tools, true}, kOptions, out);
   return out;
 }
 
@@ -64,7 +65,7 @@ TEST_CASE("the caller's text is never trusted and literals are never the caller'
                                    Says(Role::kAssistant, "!")};
   messages[2].tool_calls = {{"!", "!"}};
   messages[2].reasoning = "!";
-  for (const std::string_view name : {"qwen2", "qwen3", "qwen3-thinking-2507"}) {
+  for (const std::string_view name : {"qwen2", "qwen3", "qwen3-thinking-2507", "llama3.1"}) {
     const Rendered rendered = RenderedBy(name, messages, {"!"});
     for (const tokenize::Segment& segment : rendered.segments()) {
       CHECK(segment.trusted == (segment.text.find('!') == std::string_view::npos));

@@ -1,0 +1,158 @@
+#include "chat/filters.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+namespace ctx::chat {
+namespace {
+
+using std::string_view;
+
+// The characters for which Python's str.isspace() holds, beyond ASCII.
+constexpr std::array<string_view, 19> kWideSpaces = {
+    "\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003",
+    "\u2004", "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a",
+    "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
+
+bool IsAsciiSpace(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r') || (c >= '\x1c' && c <= '\x1f');
+}
+
+std::size_t SpaceAtFront(string_view text) {
+  if (text.empty()) return 0;
+  if (IsAsciiSpace(text.front())) return 1;
+  if (static_cast<signed char>(text.front()) >= 0) return 0;
+  const auto found =
+      std::ranges::find_if(kWideSpaces, [&](string_view s) { return text.starts_with(s); });
+  return found == kWideSpaces.end() ? 0 : found->size();
+}
+
+std::size_t SpaceAtBack(string_view text) {
+  if (text.empty()) return 0;
+  if (IsAsciiSpace(text.back())) return 1;
+  if (static_cast<signed char>(text.back()) >= 0) return 0;
+  const auto found =
+      std::ranges::find_if(kWideSpaces, [&](string_view s) { return text.ends_with(s); });
+  return found == kWideSpaces.end() ? 0 : found->size();
+}
+
+// One past the closing quote of the JSON string that begins at `begin`.
+std::size_t EndOfString(string_view json, std::size_t begin) {
+  for (std::size_t i = begin + 1; i < json.size(); ++i) {
+    if (json[i] == '\\') {
+      ++i;
+    } else if (json[i] == '"') {
+      return i + 1;
+    }
+  }
+  return json.size();
+}
+
+void NewLine(std::size_t depth, std::string& out) {
+  constexpr std::size_t kIndent = 4;
+  out += '\n';
+  out.append(kIndent * depth, ' ');
+}
+
+}  // namespace
+
+string_view Trim(string_view text) noexcept {
+  while (const std::size_t size = SpaceAtFront(text)) text.remove_prefix(size);
+  while (const std::size_t size = SpaceAtBack(text)) text.remove_suffix(size);
+  return text;
+}
+
+std::string JsonString(string_view text) {
+  constexpr string_view kHex = "0123456789abcdef";
+  std::string out = "\"";
+  out.reserve(text.size() + 2);
+  for (const char c : text) {
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      default: {
+        const auto byte = static_cast<std::uint8_t>(c);
+        if (byte >= 0x20) {
+          out += c;
+        } else {
+          out += "\\u00";
+          out += kHex[byte >> 4];
+          out += kHex[byte & 15];
+        }
+      }
+    }
+  }
+  out += '"';
+  return out;
+}
+
+std::string IndentJson(string_view json) {
+  std::string out;
+  std::size_t depth = 0;
+  for (std::size_t i = 0; i < json.size();) {
+    const char c = json[i];
+    if (c == '"') {
+      const std::size_t end = EndOfString(json, i);
+      out.append(json.substr(i, end - i));
+      i = end;
+      continue;
+    }
+    ++i;
+    if (c == '[' || c == '{') {
+      out += c;
+      if (i < json.size() && (json[i] == ']' || json[i] == '}')) {
+        out += json[i++];
+      } else {
+        NewLine(++depth, out);
+      }
+    } else if (c == ']' || c == '}') {
+      NewLine(--depth, out);
+      out += c;
+    } else if (c == ',') {
+      out += c;
+      NewLine(depth, out);
+      ++i;  // the space that tojson writes after a comma
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::size_t JsonDepth(string_view json) noexcept {
+  std::size_t depth = 0;
+  std::size_t deepest = 0;
+  for (std::size_t i = 0; i < json.size();) {
+    const char c = json[i];
+    if (c == '"') {
+      i = EndOfString(json, i);
+      continue;
+    }
+    if (c == '[' || c == '{') deepest = std::max(deepest, ++depth);
+    if (c == ']' || c == '}') --depth;
+    ++i;
+  }
+  return deepest;
+}
+
+}  // namespace ctx::chat
