@@ -36,7 +36,7 @@ PYTHON: dict[str, set[str]] = {
     "kv": _BASE | {"prefix"},
     "cuda": _BASE | {"prefix", "kv"},
     "limits": _BASE,
-    "pricing": {"errors", "models"},
+    "pricing": {"errors"},
     "reference": {"errors"},
 }
 PYTHON["engine"] = set(PYTHON) - {"reference"} | {"_core"}
