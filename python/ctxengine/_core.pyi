@@ -266,19 +266,22 @@ _Item: TypeAlias = tuple[int, float, int]  # tokens, utility, group or -1
 
 def water_fill(room: int, sections: Sequence[tuple[_Bounds, int]], /) -> list[int]: ...
 
-# first kept turn, kept tokens; grid_step 0 cuts tightly
-def history_cut(turn_tokens: Sequence[int], limit: int, grid_step: int, /) -> tuple[int, int]: ...
-def select_items(items: Sequence[_Item], capacity: int, /) -> list[bool]: ...
+# measure, tokens and carried tokens of each group; cap; "tight", "grid" or "keep_last"; its amount
+_History: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[int], int, str, int]
+_Cut: TypeAlias = tuple[int, int, int]  # first kept group, kept tokens, first kept group alone
+_ItemSection: TypeAlias = tuple[_Bounds, int, bool, Sequence[_Item]]  # overhead, newest first
 
-# first kept turn, and for each section which items are taken
+def cut_history(history: _History, room: int, /) -> _Cut: ...
+def select_items(items: Sequence[_Item], capacity: int, newest: bool, /) -> list[bool]: ...
+
+# the cut, and for each section which items are taken
 def decide_plan(
     room: int,
-    turn_tokens: Sequence[int],
+    history: _History,
     history_bounds: _Bounds,
-    grid_step: int,
-    item_sections: Sequence[tuple[_Bounds, Sequence[_Item]]],
+    item_sections: Sequence[_ItemSection],
     /,
-) -> tuple[int, list[list[bool]]]: ...
+) -> tuple[_Cut, list[list[bool]]]: ...
 
 # --- prefix ---
 

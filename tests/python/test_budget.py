@@ -71,28 +71,66 @@ def test_water_filling_of_large_numbers(room: Any, demands: Any) -> None:
     assert native_water_fill(room, sections) == reference.water_fill(room, sections)
 
 
+group_lists = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 20)), max_size=12
+)
+
+
 @SETTINGS
-@given(st.lists(st.integers(0, 50), max_size=12), st.integers(0, 300), st.integers(1, 80))
-def test_history_cuts_equal_the_reference(turns: Any, limit: Any, step: Any) -> None:
-    first, kept = _core.history_cut(turns, limit, 0)
-    assert first == reference.tight_cut(turns, limit)
-    assert kept == sum(turns[first:]) <= limit
-    first, kept = _core.history_cut(turns, limit, step)
-    assert first == reference.grid_cut(turns, limit, step)
-    assert kept == sum(turns[first:]) <= limit
+@given(
+    group_lists,
+    st.integers(0, 400),
+    st.integers(0, 400),
+    st.sampled_from(["tight", "grid", "keep_last"]),
+    st.integers(1, 80),
+)
+def test_history_cuts_equal_the_reference(
+    groups: Any, cap: Any, room: Any, rule: Any, amount: Any
+) -> None:
+    lists: Any = [list(numbers) for numbers in zip(*groups, strict=True)] or [[], [], []]
+    if rule == "keep_last":
+        amount %= 13
+    first, kept, alone = _core.cut_history((*lists, cap, rule, amount), room)
+    expected = reference.cut_history(*lists, cap=cap, room=room, rule=rule, amount=amount)
+    assert (first, alone) == expected
+    assert kept == (sum(lists[1][first:]) + lists[2][first] if groups else 0)
 
 
 @SETTINGS
 @given(items, st.integers(0, 150))
-def test_selection_equals_the_reference_and_is_worth_half_the_optimum(
-    items: Any, capacity: Any
-) -> None:
-    taken = _core.select_items(items, capacity)
+def test_selection_is_the_optimum(items: Any, capacity: Any) -> None:
+    taken = _core.select_items(items, capacity, False)
     chosen = [i for i, t in enumerate(taken) if t]
-    assert chosen == reference.select_greedily(items, capacity)
     assert sum(items[i][0] for i in chosen) <= capacity
-    worth = sum(items[i][1] for i in chosen)
-    assert 2 * worth >= reference.best_selection(items, capacity)
+    for group in (0, 1):
+        assert len({t for t, item in zip(taken, items, strict=True) if item[2] == group}) <= 1
+    assert sum(items[i][1] for i in chosen) == reference.best_selection(items, capacity)
+    newest = _core.select_items(items, capacity, True)
+    assert [i for i, t in enumerate(newest) if t] == reference.select_newest(items, capacity)
+
+
+@pytest.mark.parametrize("family", ["independent", "zipf", "length", "correlated"])
+def test_large_selections_are_worth_more_than_greedy_ones(family: Any) -> None:
+    for seed in range(5):
+        rng = random.Random(seed)
+        costs = [max(8, int(rng.lognormvariate(4.2, 0.6))) for _ in range(300)]
+        utilities = {
+            "independent": [rng.random() for _ in costs],
+            "zipf": [1 / (1 + i) for i in range(len(costs))],
+            "length": [cost * (0.5 + rng.random()) for cost in costs],
+            "correlated": [cost + 100.0 for cost in costs],
+        }[family]
+        items = [(cost, utility, -1) for cost, utility in zip(costs, utilities, strict=True)]
+        taken = _core.select_items(items, 5000, False)
+        assert sum(c for (c, _, _), t in zip(items, taken, strict=True) if t) <= 5000
+        best = [0.0] * 5001  # the exact optimum for each capacity
+        for cost, utility, _ in items:
+            best = [
+                max(u, best[c - cost] + utility if c >= cost else 0.0) for c, u in enumerate(best)
+            ]
+        utility = sum(u for (_, u, _), t in zip(items, taken, strict=True) if t)
+        greedy = sum(items[i][1] for i in reference.select_greedily(items, 5000))
+        assert utility >= max(greedy, 0.9995 * best[-1])
 
 
 # --- plans over random conversations ---
@@ -150,6 +188,13 @@ item_lists = st.lists(
         utility=st.floats(0, 10),
         pinned=st.sampled_from([False] * 7 + [True]),
         group=st.sampled_from([None, None, "a", "b"]),
+        tokens=st.sampled_from([None, None, None, 0, 5, 10**6]),
+    )
+    | st.builds(
+        Item,
+        texts,
+        utility=st.floats(0, 10),
+        partial=st.sampled_from(["head", "tail", "ends"]),
     ),
     max_size=6,
 )
@@ -171,99 +216,158 @@ requests = st.fixed_dictionaries(
                     weight=st.floats(0.1, 10),
                     priority=st.none() | st.integers(-1, 2),
                 ),
-                st.builds(Section, st.just("memory"), item_lists, priority=st.integers(-1, 2)),
+                st.builds(
+                    Section,
+                    st.just("memory"),
+                    item_lists,
+                    max_tokens=st.none() | st.integers(5, 100),
+                    priority=st.integers(-1, 2),
+                    fit=st.sampled_from([None, "best", "drop_oldest", "truncate"]),
+                ),
             ),
             max_size=3,
             unique_by=lambda section: section.name,
         ),
         "cut": st.sampled_from(["grid", "tight"]),
         "grid": st.sampled_from([0.1, 0.25, 1.0]),
+        "pinned": st.sampled_from([(), (), (0,), (0, 1)]),
     }
-)
+).filter(lambda request: max(request["pinned"], default=-1) < len(request["history"]))
+
+
+def groups_of(messages: Any) -> Any:
+    """Index ranges of messages that belong together, by the rules that plan() documents."""
+    groups: Any = []
+    for i, message in enumerate(messages):
+        if message["role"] == "tool":
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
 
 
 def check_plan(budget: Any, template: Any, encoding: Any, request: Any) -> None:
     before = copy.deepcopy(request)
+    available = budget.window - budget.reserve_output
+    history, retrieval = request["history"], request["retrieval"]
+    sections = request["sections"] or ()
     try:
         made = plan(budget, encoding, template=template, **request)
     except BudgetExceeded as error:
-        numbers = (error.needed_tokens, error.available_tokens)
-        made = None
-    except ArgumentError as error:
-        least = max(s.min_tokens for s in request["sections"] if s.name == "history")
-        assert least > budget.window - budget.reserve_output
-        assert "sections['history'].min_tokens" in str(error)
-        return
-    if made is None:
-        assert numbers[0] > numbers[1] == budget.window - budget.reserve_output
+        assert error.needed_tokens > error.available_tokens == available
+        assert sum(error.parts.values()) == error.needed_tokens
         assert request == before
         return
+    except ArgumentError as error:
+        own = {s.name: s for s in sections}
+        history_section = own.get("history", Section("history"))
+        above = max(
+            [own.get("retrieval", Section("retrieval")).priority or 0] * bool(retrieval)
+            + [s.priority or 0 for s in sections if s.items],
+            default=-9,
+        )
+        own_priority = 1 if history_section.priority is None else history_section.priority
+        assert history_section.min_tokens > available or (
+            above > own_priority and request["cut"] == "grid"
+        )
+        assert ("min_tokens" in str(error)) == (history_section.min_tokens > available)
+        return
     assert request == before
-    history, retrieval = request["history"], request["retrieval"]
-    available = budget.window - budget.reserve_output
 
     # Never over, by a count of its own.
     messages = list(made.messages)
     counted = count_messages(messages, encoding, template=template, tools=list(made.tools))
-    assert made.used == counted <= available
+    assert made.used == counted <= made.limit <= available
     assert made.left == available - counted
     if made.template.is_rendering:
         assert len(made.token_ids) == counted
     assert sum(section.tokens for section in made.sections) == counted
     assert all(section.tokens >= 0 for section in made.sections)
 
-    # The history is a suffix of turns after its leading system messages, and loses no more.
+    # The history keeps a suffix of groups, and before it the user's message and what is pinned.
     lead = 1 if history and history[0]["role"] == "system" else 0
     gone = [d.index for d in made.dropped if d.section == "history"]
-    assert gone == list(range(lead, lead + len(gone)))
-    start = lead + len(gone)
+    start = max([*gone, lead - 1]) + 1
+    groups = groups_of(history)
+    last_user = max(i for i, m in enumerate(history) if m["role"] == "user")
+    pinned = {i for group in groups for i in group if set(group) & set(request["pinned"])}
+    stays = pinned | {last_user} | set(groups[-1]) | set(range(lead))
     if gone:
-        assert made.summarize_span == (lead, start)
-        assert history[start]["role"] == "user"
+        assert made.summarize_span is not None
+        assert made.summarize_span[0] == lead
+        assert made.summarize_span[1] >= start
+        assert any(group[0] == start for group in groups)
+        turn = max(i for i in range(start + 1) if history[i]["role"] == "user")
+        assert turn not in gone
+        if start <= last_user:
+            stays.add(turn)
     else:
         assert made.summarize_span is None
+    assert not stays & set(gone)
+    cut_at = made.summarize_span[1] if made.summarize_span else lead
+    assert set(range(lead, cut_at)) - set(gone) <= stays
     head = ([{"role": "system", "content": request["system"]}] if request["system"] is not None
             else []) + history[:lead]  # fmt: skip
-    expected = head + history[start:]
+    kept = [i for i in range(lead, len(history)) if i not in gone]
+    expected = head + [history[i] for i in kept]
     assert len(messages) == len(expected)
-    last_user = max(i for i, m in enumerate(messages) if m["role"] == "user")
+    carrier = len(head) + kept.index(last_user)
     for i, (message, original) in enumerate(zip(messages, expected, strict=True)):
-        if i >= len(head) and i != last_user:
+        if i >= len(head) and i != carrier:
             assert message is original
+    tokens = {section.name: section.tokens for section in made.sections}
 
-    # A conversation that fits whole and shares its room with nothing is kept whole.
-    sections = request["sections"] or ()
-    whole = count_messages([*head, *history[lead:]], encoding, template=template,
-                           tools=request["tools"])  # fmt: skip
-    if whole <= available and not (
-        retrieval or any(s.items or (s.name == "history" and s.max_tokens) for s in sections)
-    ):
-        assert made.dropped == ()
+    # No more of the history than its cap; its exact count can add what only an open turn shows.
+    caps = [s.max_tokens for s in sections if s.name == "history" and s.max_tokens is not None]
+    if caps and not request["pinned"] and not any("reasoning_content" in m for m in history):
+        carried = history[start] if history[start]["role"] == "user" else history[turn]
+        assert tokens["history"] <= caps[0] + count_messages([carried], encoding, template=template)
 
-    # Every tool result has its call.
-    open_calls = set()
+    # Every tool result has its call, and every call its result.
+    open_calls: Any = set()
     for message in messages:
         if message["role"] == "tool":
-            assert message["tool_call_id"] in open_calls
+            open_calls.remove(message["tool_call_id"])
         else:
+            assert not open_calls
             open_calls = {call["id"] for call in message.get("tool_calls", ())}
+    assert not open_calls
 
-    # Pins are kept, groups whole, and every item is either in the prompt or listed as dropped.
-    carried = messages[last_user]["content"]
+    # Pins are kept, groups whole, and every item is in the prompt, cut, or listed as dropped.
+    carried_text = messages[carrier]["content"]
     originals = {"retrieval": retrieval}
-    for section in request["sections"] or ():
+    for section in sections:
         if section.items:
             originals[section.name] = section.items
+    short = {(s.section, s.index) for s in made.shortened}
     for name, section_items in originals.items():
         out = {d.index for d in made.dropped if d.section == name}
         assert all(not section_items[i].pinned for i in out)
-        groups = {item.group for i, item in enumerate(section_items) if i in out} - {None}
+        groups_out = {item.group for i, item in enumerate(section_items) if i in out} - {None}
+        bounds = [s.max_tokens for s in sections if s.name == name and s.max_tokens is not None]
         for i, item in enumerate(section_items):
-            if item.group in groups:
+            if item.group in groups_out:
                 assert i in out
-            if i not in out:
-                assert f"[{i + 1}] {item.content}" in carried
-    assert carried.endswith(expected[last_user]["content"])
+            if (name, i) in short:
+                assert f"[{i + 1}] {item.content}" not in carried_text
+                assert "[...]" in carried_text
+            elif i not in out:
+                assert f"[{i + 1}] {item.content}" in carried_text
+        # A bound holds by the exact count, as soon as anything is in that need not be.
+        pinned_groups = {item.group for item in section_items if item.pinned} - {None}
+        optional = [
+            i
+            for i, item in enumerate(section_items)
+            if i not in out and not item.pinned and item.group not in pinned_groups
+        ]
+        if bounds and optional:
+            assert tokens[name] <= bounds[0]
+    assert carried_text.endswith(history[last_user]["content"])
+
+    chosen = [choice for choice in made.cuts if choice.chosen]
+    assert [choice.cut for choice in chosen] == [request["cut"]]
+    if request["cut"] == "grid" and not made.dropped[len(gone) :]:
+        assert chosen[0].start == cut_at or not gone
 
     assert plan(budget, encoding, template=template, **request).to_dict() == made.to_dict()
 
@@ -328,29 +432,11 @@ def test_grid_cut_never_moves_back_and_seldom_moves(qwen3: Any) -> None:
         starts.append(made.summarize_span[1] if made.summarize_span else 0)
         older = next(s.tokens for s in made.sections if s.name == "history")
         assert older <= cap
+        assert history[starts[-1]]["role"] == "user"
     assert starts == sorted(starts)
     assert starts[-1] > 0
     tokens = count_messages(full, qwen3)
-    assert len(set(starts)) <= tokens / (cap * 0.25) + 1
-
-
-@SETTINGS
-@given(histories(), st.integers(20, 600), st.sampled_from([0.1, 0.25, 1.0]))
-def test_the_default_cut_never_moves_back(history: Any, window: Any, grid: Any) -> None:
-    qwen3 = get_encoding("qwen3")
-    for message in history:
-        message.pop("reasoning_content", None)  # a prompt without it only grows
-    starts = [i for i, m in enumerate(history) if m["role"] == "user"]
-    cuts = []
-    for start in starts:
-        try:
-            made = plan(window, qwen3, history=history[: start + 1], grid=grid)
-        except BudgetExceeded:
-            continue
-        fixed = sum(s.tokens for s in made.sections if s.name != "history")
-        if fixed <= window // 4 or made.summarize_span is None:  # the cap has its room
-            cuts.append(made.summarize_span[1] if made.summarize_span else 0)
-    assert cuts == sorted(cuts)
+    assert 3 < len(set(starts)) <= tokens / (cap * 0.25) + 1
 
 
 def turns_of(qwen3: Any, num_turns: Any, tokens: Any) -> Any:
@@ -360,36 +446,190 @@ def turns_of(qwen3: Any, num_turns: Any, tokens: Any) -> Any:
     return [{"role": "user", "content": " a" * (tokens - frame)} for _ in range(num_turns)]
 
 
-def test_what_fits_exactly_is_kept_whole_until_it_does_not(qwen3: Any) -> None:
+def test_what_is_left_out_although_there_is_room_is_said(qwen3: Any) -> None:
     history = turns_of(qwen3, 20, 50)
     window = count_messages(history, qwen3)
-    assert plan(window, qwen3, history=history).dropped == ()
-    assert plan(window, qwen3, history=history).note is None
-    # One turn more: 1,000 tokens before the last turn, the cap 3/4 of the window, a step 1/4 of it.
-    made = plan(window, qwen3, history=[*history, history[0]])
+    # 1,000 tokens, the cap 3/4 of the window, a step 1/4 of that.
+    made = plan(window, qwen3, history=history)
     cap = window - window // 4
-    assert made.summarize_span == (0, len(made.dropped))
-    assert 1000 - 50 * len(made.dropped) <= cap
+    assert made.summarize_span == (0, 8)  # 250 are to go: 2 steps of 188, moved up to 400
     reason = (
-        f"older than the stable cut at history[{len(made.dropped)}] (default history cap {cap} of "
+        f"older than the stable cut at history[8] (default history cap {cap} of "
         f"{window:,} tokens; cut='tight' keeps more)"
     )
     assert {d.reason for d in made.dropped} == {reason}
-    assert made.left >= 50
-    assert made.note == (
-        f"{len(made.dropped)} messages of the history are left out although {made.left} tokens are "
-        f"free: {reason}"
-    )
+    assert made.left == 400
+    assert made.note == (f"part of the history is left out although 400 tokens are free: {reason}")
     assert made.note in repr(made)
     assert made.to_dict()["note"] == made.note
     assert "left out although" in made._repr_html_()
-    # A text beside the conversation brings the cap back; an explicit cap always holds.
-    assert plan(window + 100, qwen3, history=history, retrieval=["x"]).dropped
+    # Nothing that a call brings moves it.
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    for more in ({"retrieval": ["x"]}, {"tools": tools}, {"system": "Be brief."}):
+        assert plan(window, qwen3, history=history, **more).summarize_span == (0, 8)  # type: ignore[arg-type]
+    assert plan(window, qwen3, history=history, history_cap=1000).dropped == ()
     capped = plan(window, qwen3, history=history, history_cap=500)
     assert capped.dropped[0].reason.endswith("(history cap 500 tokens)")
+    assert plan(window, qwen3, history=history, cut="tight").note is None
     tight = plan(window - 1, qwen3, history=history, cut="tight")
     assert tight.dropped[0].reason == "older than the cut at history[1] (no room for more of it)"
     assert tight.note is None
+
+
+def test_a_large_last_message_cuts_where_the_next_call_does(qwen3: Any) -> None:
+    older = turns_of(qwen3, 20, 50)
+    large = turns_of(qwen3, 1, 600)
+    now = plan(2000, qwen3, history=older + large, history_cap=1000)
+    then = plan(2000, qwen3, history=older + large + older[:1], history_cap=1000)
+    assert now.summarize_span == (0, 15)  # 600 + 5 * 50: 750 from the beginning
+    assert then.summarize_span == (0, 15)
+    # One larger than the cap stands alone, and then is gone.
+    huge = turns_of(qwen3, 1, 1100)
+    assert plan(2000, qwen3, history=older + huge, history_cap=1000).summarize_span == (0, 20)
+    after = plan(2000, qwen3, history=older + huge + older[:1], history_cap=1000)
+    assert after.summarize_span == (0, 21)
+
+
+def test_a_cut_pressed_by_its_call_is_said_and_later_forgotten(qwen3: Any) -> None:
+    history = turns_of(qwen3, 20, 50)
+    alone = plan(1500, qwen3, history=history, history_cap=1000)
+    assert alone.dropped == ()
+    pressed = plan(1500, qwen3, history=history, history_cap=1000, system=" a" * 800)
+    assert pressed.summarize_span == (0, 10)  # multiples of 250: 250 more would not do
+    assert pressed.note == (
+        "the history is cut at history[10], though its rule alone would cut it at history[0]: "
+        "what is kept in any case leaves too little room"
+    )
+    assert pressed.dropped[0].reason.endswith("(no room for more of it)")
+    assert [c.pressed for c in pressed.cuts] == [True, False]
+    assert plan(1500, qwen3, history=history, history_cap=1000) == alone
+    # Texts never press: they give way.
+    chunks = [(" b" * 400, 1.0)]
+    beside = plan(
+        1500, qwen3, history=history, history_cap=1000, retrieval=chunks, system=" a" * 200
+    )
+    assert beside.summarize_span is None
+    assert [d.section for d in beside.dropped] == ["retrieval"]
+
+
+def rounds(first: Any, last: Any, words: Any = 20) -> Any:
+    """Tool rounds after one user message."""
+    messages = []
+    for k in range(first, last):
+        call = {"id": f"c{k}", "function": {"name": "f", "arguments": "{}"}}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": f"c{k}", "content": "word " * words})
+    return messages
+
+
+@pytest.mark.parametrize("cut", ["grid", "tight"])
+def test_a_long_tool_loop_is_cut_between_its_rounds(qwen3: Any, cut: Any) -> None:
+    question = {"role": "user", "content": "Do all of it."}
+    starts = []
+    for n in range(1, 60):
+        history = [*conversation(3), question, *rounds(0, n)]
+        made = plan(600, qwen3, history=history, cut=cut)
+        kept = made.messages
+        assert question in kept
+        assert kept[-2:] == tuple(history[-2:])
+        tail = kept[kept.index(question) + 1 :]
+        assert tail == tuple(history[len(history) - len(tail) :])
+        assert tail[0]["role"] == "assistant"
+        starts.append(len(history) - len(tail))
+    assert starts == sorted(starts)
+    assert starts[-1] > 70
+    if cut == "grid":
+        assert len(set(starts)) < 25
+    # After the answer the turn is an old one, cut at the same place.
+    later = [*history, {"role": "assistant", "content": "Done."}, {"role": "user", "content": "ok"}]
+    made = plan(600, qwen3, history=later, cut=cut)
+    assert question in made.messages
+    assert made.summarize_span is not None
+    assert made.summarize_span[1] >= starts[-1]
+    assert later.index(question) not in {d.index for d in made.dropped}
+
+
+def test_reasoning_stays_with_its_call(qwen3: Any) -> None:
+    question = {"role": "user", "content": "x"}
+    loop = []
+    for k in range(30):
+        call, result = rounds(k, k + 1)
+        thought = {"role": "assistant", "content": None, "reasoning_content": "hm " * 9}
+        loop += [thought, call, result]
+    made = plan(400, qwen3, history=[question, *loop])
+    assert made.summarize_span is not None
+    assert (made.summarize_span[1] - 1) % 3 == 0
+    assert made.messages[1]["content"] is None
+    assert made.messages[1]["reasoning_content"]
+
+
+def test_keep_last(qwen3: Any) -> None:
+    history = conversation(20)
+    starts = [i for i, m in enumerate(history) if m["role"] == "user"]
+    for n in (1, 3, 20, 99):
+        made = plan(9000, qwen3, history=history, cut="keep_last", keep_last=n)
+        assert made.messages == tuple(history[starts[-n] if n < 20 else 0 :])
+    assert (
+        "(the last 3 turns are kept)"
+        in plan(9000, qwen3, history=history, cut="keep_last", keep_last=3).dropped[0].reason
+    )
+    chunks = [("chunk " * 2000, 1.0)]
+    beside = plan(2500, qwen3, history=history, cut="keep_last", keep_last=9, retrieval=chunks)
+    assert beside.messages[:-1] == tuple(history[starts[-9] : -1])
+    less = plan(500, qwen3, history=history, cut="keep_last", keep_last=9)
+    assert less.used <= 500
+    assert less.cuts[-1].pressed
+    assert less.note is not None
+    capped = plan(9000, qwen3, history=history, cut="keep_last", keep_last=9, history_cap=300)
+    assert "history cap 300 tokens" in capped.dropped[0].reason
+    for options, problem in (
+        ({"cut": "keep_last"}, "keep_last: how many turns"),
+        ({"keep_last": 3}, "keep_last: is for cut='keep_last'"),
+        ({"cut": "keep_last", "keep_last": 0}, "keep_last: must lie between 1"),
+    ):
+        with pytest.raises(ArgumentError, match=problem):
+            plan(900, qwen3, history=history, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cut", ["grid", "tight"])
+def test_pinned_messages_stay_with_their_group(qwen3: Any, cut: Any) -> None:
+    history = [USER, *rounds(0, 2), *conversation(30)]
+    made = plan(600, qwen3, history=history, pinned=[2, 0], cut=cut)
+    assert made.messages[:3] == tuple(history[:3])
+    assert made.summarize_span is not None
+    gone = {d.index for d in made.dropped}
+    assert {3, 4} <= gone
+    assert not {0, 1, 2} & gone
+    assert made.messages[3:] == tuple(history[made.summarize_span[1] :])
+    with pytest.raises(BudgetExceeded) as caught:
+        plan(60, qwen3, history=history, pinned=range(5))
+    assert caught.value.parts["history"] > 0
+    assert caught.value.needed_tokens == sum(caught.value.parts.values())
+    plan(caught.value.needed_tokens, qwen3, history=history, pinned=range(5))
+    for pinned, problem in (
+        ([99], "pinned: 99, but the history has"),
+        ([-1], "pinned"),
+        (3, "pin"),
+    ):
+        with pytest.raises(ArgumentError, match=problem):
+            plan(900, qwen3, history=history, pinned=pinned)  # type: ignore[arg-type]
+
+
+def test_the_plan_compares_the_cuts(qwen3: Any) -> None:
+    history = conversation(40)
+    made = plan(1500, qwen3, history=history, cut="keep_last", keep_last=3)
+    grid, tight, last = made.cuts
+    assert [(c.cut, c.chosen) for c in made.cuts] == [
+        ("grid", False), ("tight", False), ("keep_last", True)
+    ]  # fmt: skip
+    for choice, options in ((grid, {}), (tight, {"cut": "tight"})):
+        other = plan(1500, qwen3, history=history, **options)  # type: ignore[arg-type]
+        assert other.summarize_span == (0, choice.start)
+        tokens = {s.name: s.tokens for s in other.sections}
+        assert choice.kept_tokens == tokens["history"]
+        assert choice.slack == other.left
+    assert last.start == made.summarize_span[1] > tight.start
+    assert made.to_dict()["cuts"][2]["kept_tokens"] == last.kept_tokens
 
 
 def test_min_tokens_of_the_history_raise_the_default_cap(qwen3: Any) -> None:
@@ -452,9 +692,9 @@ def test_sections_are_bounded(qwen3: Any) -> None:
         3000, qwen3, history=history, retrieval=chunks,
         sections=[Section("retrieval", max_tokens=500)],
     )  # fmt: skip
-    assert 0 < tokens(small, "retrieval") <= 500 + 12  # and the lines around the texts
+    assert 0 < tokens(small, "retrieval") <= 500
     first = plan(
-        3000, qwen3, history=history, retrieval=chunks,
+        3000, qwen3, history=history, retrieval=chunks, cut="tight",
         sections=[Section("retrieval", priority=2), Section("history", priority=1)],
     )  # fmt: skip
     assert (
@@ -735,6 +975,10 @@ def test_extreme_windows(qwen3: Any, window: Any) -> None:
         ),
         (lambda: Section("history", priority=2**63), "priority: must be an integer"),
         (lambda: Section("history", ["x"]), "the history has no items"),
+        (lambda: Section("history", fit="best"), "fit: the history can only drop its oldest"),
+        (lambda: Section("memory", fit="loose"), "fit: must be 'best'"),  # type: ignore[arg-type]
+        (lambda: Budget(5, soft_limits=[-1]), r"budget.soft_limits\[0\]: must lie"),
+        (lambda: Budget(5, soft_limits=7), "budget.soft_limits: must be a list"),  # type: ignore[arg-type]
         (lambda: Section("turn"), "always kept"),
         (lambda: Section("a b"), "section name: must be letters"),
         (lambda: Section("memory", "abc"), r"items: must be a list of Item, .* not str"),
@@ -765,6 +1009,14 @@ def test_what_cannot_be_made_is_named(make: Any, problem: Any) -> None:
         ({"history_cap": -1}, "history_cap: must lie"),
         ({"history_cap": 5, "sections": [Section("history", max_tokens=5)]}, "says it already"),
         ({"cut": "loose"}, "cut: must be"),
+        ({"retrieval": [Item("x", tokens=-1)]}, r"retrieval\[0\].tokens: must lie"),
+        ({"retrieval": [Item("x", partial="top")]}, r"retrieval\[0\].partial: must be 'head'"),  # type: ignore[arg-type]
+        ({"retrieval": [Item("x", partial="head", group="a")]}, "partial: a group is kept whole"),
+        ({"retrieval": [Item("x", partial="head", pinned=True)]}, "a pinned item is kept whole"),
+        (
+            {"retrieval": ["x"], "sections": [Section("retrieval", priority=2)]},
+            r"sections\['retrieval'\].priority: 2 is above the history's 1, and cut='grid'",
+        ),
         ({"grid": 0}, "grid: must lie"),
         ({"grid": 1.1}, "grid: must lie"),
         ({"grid": math.nan}, "grid: must be finite"),
@@ -802,12 +1054,31 @@ def test_orphan_tool_results_are_refused(qwen3: Any) -> None:
         "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}],
     }
     result = {"role": "tool", "tool_call_id": "a", "content": "x"}
-    plan(1000, qwen3, history=[USER, call, result, USER])
+    bare = {"role": "tool", "content": "x"}
+    two = {**call, "tool_calls": [*call["tool_calls"], {**call["tool_calls"][0], "id": "b"}]}  # type: ignore[dict-item, misc]
+    # Calls of the newest group may be open still; it stays whole.
+    for good in ([USER, call, result, USER], [USER, call, bare, USER], [USER, two, bare, result],
+                 [USER, call], [USER, two, result]):  # fmt: skip
+        assert plan(1000, qwen3, history=good).messages == tuple(good)
     refused: list[tuple[list[Any], str]] = [
         ([USER, result], r"history\[1\]: a tool result without a tool call"),
-        ([USER, call, USER, result], r"history\[3\]: a tool result without a tool call"),
+        ([USER, call, result, USER, result], r"history\[4\]: a tool result without a tool call"),
+        ([USER, call, USER, result], r"history\[1\].tool_calls: 1 of them have no result"),
         ([USER, call, {**result, "tool_call_id": "b"}], r"history\[2\].tool_call_id: 'b' is none"),
+        ([USER, call, result, result], r"history\[3\]: a tool result too many"),
+        ([USER, call, bare, bare], r"history\[3\]: a tool result too many for .* history\[1\]"),
+        ([USER, two, result, result], r"history\[3\].tool_call_id: 'a' .* or answered already"),
+        ([USER, two, result, USER], r"history\[1\].tool_calls: 1 of them have no result"),
+        ([USER, call, call, result], r"history\[1\].tool_calls: 1 of them have no result"),
     ]
     for history, problem in refused:
         with pytest.raises(ArgumentError, match=problem):
             plan(1000, qwen3, history=history)
+
+
+def test_a_system_prompt_alone_can_be_planned(qwen3: Any) -> None:
+    for options in ({"system": "x"}, {"history": [{"role": "system", "content": "x"}]}):
+        for cut in ("grid", "tight"):
+            made = plan(100, qwen3, cut=cut, **options)  # type: ignore[arg-type]
+            assert made.used == count_messages([{"role": "system", "content": "x"}], qwen3)
+            assert (made.summarize_span, made.dropped) == (None, ())

@@ -6,15 +6,19 @@ over the window, with each section's share and every item that was dropped.
 
 How it decides:
 
-1. **Kept in any case**: the template's own tokens, the system prompt, the tools, the last turn
-   (from the last user message on) and pinned items. When these alone are too large, the call
-   raises :class:`~ctxengine.errors.BudgetExceeded` with the numbers.
-2. **Shared by water-filling**: the rest of the window goes to the history before the last turn and
-   to the item sections, by `priority` levels, and within a level by `weight`, each section between
-   its `min_tokens` and the smaller of its `max_tokens` and what it can use.
-3. **Filled**: a history that fits and shares the window with no items is kept whole; else it keeps
-   its newest turns, cut only between turns (so a tool call and its results stay together); item
-   sections take the best utility per token. What one section leaves unused flows to the next.
+1. **Kept in any case**: the template's own tokens, the system prompt, the tools, the newest group
+   of messages and the user's message that began its turn, pinned messages and pinned items. When
+   these alone are too large, the call raises :class:`~ctxengine.errors.BudgetExceeded` with the
+   numbers.
+2. **History**: a stable cut (``"grid"``, ``"keep_last"``) comes first, at a place that depends on
+   the conversation and the configured cap alone, so that prefix caches keep what stands before it.
+   A cut is between groups: a user's message, or an assistant's message with its reasoning and the
+   results of its calls.
+3. **Texts**: what is left goes to the item sections by water-filling, by `priority` levels, and
+   within a level by `weight`, each section between its `min_tokens` and the smaller of its
+   `max_tokens` and what it can use. Each takes the items of the most utility. A ``"tight"`` cut
+   of the history takes part in this as one section among them. What one leaves unused flows to the
+   next, and may take the part of a text that is allowed to be cut.
 4. **Proved**: the chosen prompt is rendered and counted again; should tokens that merge across a
    border have made it larger than the sum of its parts, it is planned again with less room.
 """
@@ -23,10 +27,19 @@ from __future__ import annotations
 
 from ctxengine.budget.planner import plan
 from ctxengine.budget.request import Budget, Item, Section
-from ctxengine.budget.result import Dropped, Duplicate, Plan, Predicted, SectionUse
+from ctxengine.budget.result import (
+    CutChoice,
+    Dropped,
+    Duplicate,
+    Plan,
+    Predicted,
+    SectionUse,
+    Shortened,
+)
 
 __all__ = [
     "Budget",
+    "CutChoice",
     "Dropped",
     "Duplicate",
     "Item",
@@ -34,5 +47,6 @@ __all__ = [
     "Predicted",
     "Section",
     "SectionUse",
+    "Shortened",
     "plan",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ctxengine import _core
-from ctxengine.budget.prompt import Prompt, split_sections
+from ctxengine.budget.items import ItemSection, Texts, split_sections
+from ctxengine.budget.prompt import Draft, Prompt
 from ctxengine.budget.request import (
+    INT64_MAX,
     Bounds,
     Budget,
     Item,
@@ -16,7 +18,16 @@ from ctxengine.budget.request import (
     section_bounds,
     token_number,
 )
-from ctxengine.budget.result import Dropped, Duplicate, Plan, Predicted
+from ctxengine.budget.result import (
+    CutChoice,
+    Dropped,
+    Duplicate,
+    Plan,
+    Predicted,
+    SectionUse,
+    Shortened,
+    share,
+)
 from ctxengine.chat.convert import convert_tools
 from ctxengine.chat.table import count_table
 from ctxengine.chat.template import resolve
@@ -27,20 +38,38 @@ if TYPE_CHECKING:
     from ctxengine.tokenize import Encoding
 
 _MIN_DUPLICATE_TOKENS = 16
+_MIN_PART_TOKENS = 16  # less of a text is not worth its frame
+# Tokens that merge across a border can make the whole larger than its parts; this often it is
+# planned again with less room, then without anything optional.
+_MAX_PROOFS = 8
+
+_Cut = Literal["grid", "tight", "keep_last"]
+_NativeHistory = tuple[list[int], list[int], list[int], int, str, int]
 
 
-def _duplicates(prompt: Prompt, first_kept: int, kept: list[list[int]]) -> tuple[Duplicate, ...]:
+class _HistoryRule(NamedTuple):
+    """How the history is to be cut."""
+
+    cut: _Cut
+    bounds: Bounds
+    cap: int  # of all but a tight cut without a cap of its own
+    has_default_cap: bool
+    step: int
+    keep_last: int | None
+
+
+def _duplicates(
+    prompt: Prompt, kept: Sequence[int], texts: Sequence[Texts]
+) -> tuple[Duplicate, ...]:
     places: dict[str, list[str]] = {}
     num_system = len(prompt.native_head) - prompt.lead
     for i, message in enumerate(prompt.native_head[:num_system]):
         places.setdefault(message[1], []).append(f"system[{i}]")
-    start = prompt.turn_starts[first_kept]
-    for i, message in enumerate(prompt.native_history):
-        if i < prompt.lead or i >= start:
-            places.setdefault(message[1], []).append(f"history[{i}]")
-    for section, indices in zip(prompt.item_sections, kept, strict=True):
-        for i in indices:
-            places.setdefault(section.items[i].content, []).append(f"{section.name}[{i}]")
+    for i in [*range(prompt.lead), *kept]:
+        places.setdefault(prompt.native_history[i][1], []).append(f"history[{i}]")
+    for section, chosen in zip(prompt.item_sections, texts, strict=True):
+        for i, text in chosen.items():
+            places.setdefault(text, []).append(f"{section.name}[{i}]")
     repeated = [(text, where) for text, where in places.items() if len(where) > 1]
     tokens = _core.count_texts(
         [text for text, _ in repeated], prompt.encoding._native, count_table()
@@ -65,10 +94,28 @@ def _as_list(messages: Any, name: str) -> list[Any]:
     return list(messages)
 
 
-def _history_bounds(
-    section: Section, history_cap: int | None, available: int, cut: str
-) -> tuple[Bounds, bool]:
-    """Return the history's bounds, and whether they hold the default cap."""
+def _history_rule(
+    section: Section,
+    *,
+    budget: Budget,
+    item_sections: Sequence[ItemSection],
+    history_cap: int | None,
+    cut: _Cut,
+    grid: float,
+    keep_last: int | None,
+) -> _HistoryRule:
+    if cut not in ("grid", "tight", "keep_last"):
+        raise ArgumentError(f"cut: must be 'grid', 'tight' or 'keep_last', not {cut!r}")
+    grid = real_number(grid, "grid")
+    if not 0 < grid <= 1:
+        raise ArgumentError(f"grid: must lie above 0 and be at most 1, not {grid}")
+    if keep_last is not None:
+        keep_last = token_number(keep_last, "keep_last", at_least=1)
+        if cut != "keep_last":
+            raise ArgumentError(f"keep_last: is for cut='keep_last', not for {cut!r}")
+    elif cut == "keep_last":
+        raise ArgumentError("keep_last: how many turns to keep is missing")
+    available = budget.window - budget.reserve_output
     bounds = section_bounds(section, 1)
     least = "sections['history'].min_tokens"
     if bounds.min_tokens > available:
@@ -76,23 +123,134 @@ def _history_bounds(
             f"{least}: {bounds.min_tokens} is larger than the window without the reserved output, "
             f"{available}"
         )
+    if cut != "tight":
+        for other in item_sections:
+            if other.bounds.priority > bounds.priority:
+                raise ArgumentError(
+                    f"sections[{other.name!r}].priority: {other.bounds.priority} is above the "
+                    f"history's {bounds.priority}, and cut={cut!r} gives way to no section; use "
+                    "cut='tight', or a smaller history_cap"
+                )
+    cap = section.max_tokens
     if history_cap is not None:
-        if section.max_tokens is not None:
+        if cap is not None:
             raise ArgumentError("history_cap: max_tokens of the section 'history' says it already")
         cap = token_number(history_cap, "history_cap")
         if bounds.min_tokens > cap:
             raise ArgumentError(f"{least}: {bounds.min_tokens} is larger than history_cap {cap}")
-        return bounds._replace(max_tokens=cap), False
-    if section.max_tokens is None and cut == "grid":
-        cap = max(available - available // 4, bounds.min_tokens)
-        return bounds._replace(max_tokens=cap), True
-    return bounds, False
+    has_default_cap = cap is None
+    if cap is None:
+        # From what is configured only, never from what this call brings.
+        room = min(available, *budget.soft_limits[:1], INT64_MAX)
+        room = max(0, room - sum(other.bounds.min_tokens for other in item_sections))
+        cap = max(room - room // 4, bounds.min_tokens)
+    step = min(max(1, int(cap * grid)), INT64_MAX)
+    # A tight cut shares the room by these bounds; the cap is kept by the cut itself.
+    bounds = bounds._replace(max_tokens=INT64_MAX)
+    return _HistoryRule(cut, bounds, cap, has_default_cap, step, keep_last)
 
 
-def _cap_reason(cap: int, is_default: bool, available: int) -> str:
-    if is_default:
-        return f"default history cap {cap:,} of {available:,} tokens; cut='tight' keeps more"
-    return f"history cap {cap:,} tokens"
+def _native_history(prompt: Prompt, rule: _HistoryRule, cut: _Cut) -> _NativeHistory:
+    cap, amount = rule.cap, rule.step
+    if cut != "grid":
+        cap, amount = (INT64_MAX if rule.has_default_cap else cap), 0
+    if cut == "keep_last" and rule.keep_last is not None:
+        turns = prompt.groups.turns
+        amount = turns[-rule.keep_last] if rule.keep_last < len(turns) else 0
+    return prompt.measure, prompt.tokens, prompt.carried, cap, cut, amount
+
+
+def _cuts(prompt: Prompt, rule: _HistoryRule, room: int) -> tuple[CutChoice, ...]:
+    choices = []
+    for cut in ("grid", "tight", "keep_last"):
+        if cut == "keep_last" and rule.keep_last is None:
+            continue
+        first, kept, alone = _core.cut_history(_native_history(prompt, rule, cut), room)
+        start = prompt.start_of(first)
+        pressed = cut != "tight" and first > alone
+        choices.append(CutChoice(cut, start, kept, room - kept, pressed, cut == rule.cut))
+    return tuple(choices)
+
+
+def _cap_reason(rule: _HistoryRule, limit: int) -> str:
+    if rule.has_default_cap:
+        return f"default history cap {rule.cap:,} of {limit:,} tokens; cut='tight' keeps more"
+    return f"history cap {rule.cap:,} tokens"
+
+
+def _choose(
+    prompt: Prompt, rule: _HistoryRule, limit: int, fixed: Draft, pins: list[Texts]
+) -> tuple[int, int, list[Texts], Draft]:
+    """Return the place of the cut, the room for texts beside it, the texts, and the proof."""
+    history = _native_history(prompt, rule, rule.cut)
+    sections = prompt.item_sections
+    for section in sections:
+        section.count(prompt.encoding, trust=True)
+    trusts = any(section.trusts for section in sections)
+    room = limit - fixed.used
+    for _ in range(_MAX_PROOFS):
+        (place, kept_tokens, _), taken = _core.decide_plan(
+            room, history, rule.bounds, [section.request() for section in sections]
+        )
+        texts = [s.kept(t) for s, t in zip(sections, taken, strict=True)]
+        draft = prompt.draft(place, texts)
+        over = draft.used - limit
+        is_proved = over <= 0
+        rows = dict(draft.rows)
+        for section, chosen, pinned in zip(sections, texts, pins, strict=True):
+            excess = rows[section.name] - section.bounds.max_tokens
+            if excess > 0 and len(chosen) > len(pinned):
+                section.lower(excess)
+                is_proved = False
+        if is_proved:
+            return place, room - kept_tokens, texts, draft
+        if trusts:
+            # The texts' own numbers were not right.
+            trusts = False
+            for section in sections:
+                section.count(prompt.encoding, trust=False)
+        else:
+            room = max(0, room - max(0, over))
+    place, kept_tokens, _ = _core.cut_history(history, limit - fixed.used)
+    draft = prompt.draft(place, pins)
+    if draft.used <= limit:
+        return place, limit - fixed.used - kept_tokens, pins, draft
+    return prompt.last_place, 0, pins, fixed
+
+
+def _shorten(
+    prompt: Prompt, limit: int, place: int, texts: list[Texts], draft: Draft
+) -> tuple[list[Texts], Draft, tuple[Shortened, ...]]:
+    """Put the most useful text that was left out of each section into what is free, cut."""
+    shortened = []
+    sections = prompt.item_sections
+    for k in sorted(range(len(sections)), key=lambda k: -sections[k].bounds.priority):
+        section = sections[k]
+        for i in section.divisible(texts[k])[:1]:
+            row = dict(draft.rows)[section.name]
+            free = min(limit - draft.used, section.bounds.max_tokens - row)
+            tokens = free
+            # The frame's tokens are only known from the count: a few rounds find the size.
+            for _ in range(4):
+                text = section.part(i, tokens, prompt.encoding) if tokens > 0 else ""
+                if not text:
+                    break
+                changed = [*texts[:k], {**texts[k], i: text}, *texts[k + 1 :]]
+                attempt = prompt.draft(place, changed)
+                over = dict(attempt.rows)[section.name] - row - free
+                over = max(over, attempt.used - limit)
+                if over <= 0:
+                    kept_tokens = prompt.encoding.count(text)
+                    if kept_tokens >= _MIN_PART_TOKENS:
+                        texts, draft = changed, attempt
+                        shortened.append(
+                            Shortened(
+                                section.name, i, section.sources[i], kept_tokens, section.costs[i]
+                            )
+                        )
+                    break
+                tokens -= over
+    return texts, draft, tuple(shortened)
 
 
 def plan(
@@ -106,8 +264,10 @@ def plan(
     sections: Sequence[Section] | None = None,
     template: Template | str | None = None,
     history_cap: int | None = None,
-    cut: Literal["grid", "tight"] = "grid",
+    cut: Literal["grid", "tight", "keep_last"] = "grid",
     grid: float = 0.25,
+    keep_last: int | None = None,
+    pinned: Iterable[int] = (),
     cached_tokens: int = 0,
 ) -> Plan:
     """Choose what goes into the window; the module's own text says how.
@@ -138,29 +298,48 @@ def plan(
         like the lines around it, though never like a control token. Escape texts of strangers
         before, where that matters.
     history : iterable of message
-        The conversation, oldest first, ending with the turn to be answered. A turn begins at a user
-        message; everything from the last one on is kept. It may also end with an assistant message
-        or a tool result, such as between the calls of a tool loop: the reply is then counted as the
-        beginning of another assistant message.
+        The conversation, oldest first, ending with what is to be answered. It is cut between groups
+        of messages: a user's message is one, and an assistant's message with the results of its
+        calls and the reasoning before it is one. The newest group stays, and so does the user's
+        message that began its turn; where an older turn is cut inside, its user's message stays
+        too. So the rounds of a long tool loop can be cut like old turns. Every call must have its
+        result, except in the newest group; a call or a result is never sent without the other.
+        The history may also end with an assistant message or a tool result: the reply is then
+        counted as the beginning of another assistant message.
     sections : sequence of Section, optional
         Bounds of ``"history"`` and ``"retrieval"``, and sections of the caller's own.
     template : Template or str, optional
         By default the template of the named model, else of the encoding's models.
     history_cap : int, optional
-        Tokens that the turns before the last one may take; the same as `max_tokens` of the section
-        ``"history"``. By default no cap for a tight cut; for a grid cut three quarters of the
-        window without the reserved output, or the section's `min_tokens` if that is more, once the
-        whole conversation no longer fits or there are item texts to fit beside it.
-    cut : {"grid", "tight"}
+        Tokens that the conversation may take from its cut on, the newest group included; the same
+        as `max_tokens` of the section ``"history"``. Pinned messages and the user's message of a
+        turn that is cut inside come on top of it, and so does reasoning that the template shows in
+        the open turn only. By default no cap, but for a grid cut three quarters of the window
+        without the reserved output (of the first soft limit, if that is smaller), the `min_tokens`
+        of the other sections left out of it; or the section's `min_tokens` if that is more.
+    cut : {"grid", "tight", "keep_last"}
         ``"grid"`` cuts the history at the first multiple of ``grid * history_cap`` tokens from
-        its beginning, moved up to a turn boundary, that leaves no more than the cap. The cut
-        depends on the conversation and the cap alone as long as what must be kept leaves the cap
-        its room: it is the same in every process, never moves backwards as turns are appended,
-        and a prefix cache keeps what stands before it. (Where a template stops showing an answer's
-        reasoning, a prompt can shrink, and a conversation that is over the window because of it may
-        fit whole again.) ``"tight"`` keeps as many turns as fit, and moves with every turn.
+        its beginning, moved up to the next group, that leaves no more than the cap. This place is a
+        function of the conversation and the cap: the same in every process, whatever the tools, the
+        texts, or the size of the last message in a call; appended messages never move it back, and
+        a conversation of T tokens has moved it at most ``T / step`` times (once more for each
+        newest group larger than the cap). A prefix cache keeps what stands before it. Texts give
+        way to it. Should what is kept in any case (system prompt, tools, pinned items and messages)
+        not fit beside the cap, then this call's history is cut at the next multiples that fit; the
+        plan says so in `note` and `cuts`, and later calls with more room cut as if it had not been.
+        Whoever wants to rule that out leaves enough of the window out of the cap.
+
+        ``"keep_last"`` keeps `keep_last` turns, or less when they do not fit the cap or the room.
+        Texts give way to it.
+
+        ``"tight"`` keeps as many groups as fit, shares the room with the texts by the sections'
+        bounds, and moves with every call.
     grid : float
         Step of the grid as a fraction of the cap, above 0 and at most 1.
+    keep_last : int, optional
+        Turns to keep with ``cut="keep_last"``, the open one included.
+    pinned : iterable of int
+        Indices of messages of `history` that are kept in any case, with their group.
     cached_tokens : int
         Prompt tokens that a prefix cache is known to hold, for `Plan.predicted`.
 
@@ -173,20 +352,28 @@ def plan(
     ------
     BudgetExceeded
         When what must be kept is larger than the window without the reserved output; carries both
-        numbers, and what is kept by part: template, system, tools, pinned items by their section,
-        turn.
+        numbers, and what is kept by part: template, system, tools, history (pinned messages),
+        pinned items by their section, turn.
     UnknownTokenError
         For an encoding, model or template by a name that is not known.
     ArgumentError
-        For a message that the template cannot show, a tool result without its call, numbers outside
-        their domain, and item texts without a user message to carry them.
+        For a message that the template cannot show, a tool result without its call or a call
+        without its result, numbers outside their domain, an item section that is to come before a
+        stable cut, and item texts without a user message to carry them.
 
     Notes
     -----
     O(text) for what was not counted before, else O(messages + items log items). Nothing that the
     caller gave is changed. Sharing: demand-capped weighted water-filling, exact in integers.
-    Chunks: greedy by utility per token, never below half of the optimum for the tokens they are
-    given.
+    Texts: branch and bound from the greedy choice by utility per token, with a fixed number of
+    nodes; the optimum unless that number is reached, and never below half of it.
+
+    Why the grid's place stays: let T be the conversation's tokens, each message counted as all
+    later prompts will show it, so that T only grows. A place is a group that is the first to begin
+    at or after a multiple of the step; appended groups make no place before them and take none
+    away. The cut is the first place p with T - p <= cap. When T grows, a place that did not fit
+    does not fit either, so the first that fits is the same one or a later one. Two cuts differ by a
+    multiple of the step at least, since each place has one of its own. Nothing else enters.
 
     Examples
     --------
@@ -205,16 +392,16 @@ def plan(
     window, reserve = budget.window, budget.reserve_output
     available = window - reserve
     cached = token_number(cached_tokens, "cached_tokens")
-    if cut not in ("grid", "tight"):
-        raise ArgumentError(f"cut: must be 'grid' or 'tight', not {cut!r}")
-    grid = real_number(grid, "grid")
-    if not 0 < grid <= 1:
-        raise ArgumentError(f"grid: must lie above 0 and be at most 1, not {grid}")
-
     history_section, item_sections = split_sections(sections, retrieval)
-    bounds, has_default_cap = _history_bounds(history_section, history_cap, available, cut)
-    grid_step = max(1, int(bounds.max_tokens * grid)) if cut == "grid" else 0
-
+    rule = _history_rule(
+        history_section,
+        budget=budget,
+        item_sections=item_sections,
+        history_cap=history_cap,
+        cut=cut,
+        grid=grid,
+        keep_last=keep_last,
+    )
     template, encoding = resolve(template, encoding)
     tools_list = list(tools) if tools is not None else []
     prompt = Prompt(
@@ -222,89 +409,92 @@ def plan(
         history=_as_list(history, "history"),
         tools=convert_tools(tools_list),
         item_sections=item_sections,
+        pinned=_indices(pinned),
         template=template,
         encoding=encoding,
     )
-    num_turns = len(prompt.turn_tokens)
-    pinned = [section.kept(None) for section in item_sections]
-    fixed = prompt.count(prompt.native_messages(num_turns, prompt.blocks(pinned)))[2]
-    if fixed > available:
-        rows = prompt.sections(num_turns, prompt.blocks(pinned), window)
-        parts = {row.name: row.tokens for row in rows if row.name != "history"}
+    pins = [section.kept(None) for section in item_sections]
+    fixed = prompt.draft(prompt.last_place, pins)
+    if fixed.used > available:
+        parts = {name: n for name, n in fixed.rows if name != "history" or n}
         raise BudgetExceeded(
-            f"what must be kept takes {fixed} tokens, {available} are available (window {window}, "
-            f"reserved for the output {reserve}): "
+            f"what must be kept takes {fixed.used} tokens, {available} are available (window "
+            f"{window}, reserved for the output {reserve}): "
             + ", ".join(f"{name} {tokens}" for name, tokens in parts.items() if tokens),
-            fixed,
+            fixed.used,
             available,
             parts,
         )
-    for section in item_sections:
-        section.count(encoding)
-    # The lines around a section's texts are paid in advance, or stand in `fixed` with its pins.
-    overhead = sum(
-        section.overhead for section, pins in zip(item_sections, pinned, strict=True) if not pins
-    )
-    room = max(0, available - fixed - overhead)
-    # A conversation that fits whole is kept whole. The cut still never moves back: appended turns
-    # only add tokens, so what does not fit whole never fits whole again.
-    if (
-        has_default_cap
-        and not item_sections
-        and prompt.count(prompt.native_messages(0, []))[2] <= available
-    ):
-        bounds = bounds._replace(max_tokens=available)
-    requests = [section.request() for section in item_sections]
-    while True:
-        first_kept, taken = _core.decide_plan(room, prompt.turn_tokens, bounds, grid_step, requests)
-        kept = [s.kept(t) for s, t in zip(item_sections, taken, strict=True)]
-        blocks = prompt.blocks(kept)
-        used = prompt.count(prompt.native_messages(first_kept, blocks))[2]
-        if used <= available:
-            break
-        if room == 0:
-            first_kept, kept, used = num_turns, pinned, fixed
-            blocks = prompt.blocks(kept)
-            break
-        # Tokens that merge across a border made the whole larger than its parts.
-        room = max(0, room - (used - available))
+    limit = min([s for s in budget.soft_limits if fixed.used <= s] + [available])
+    place, room, texts, draft = _choose(prompt, rule, limit, fixed, pins)
+    texts, draft, shortened = _shorten(prompt, limit, place, texts, draft)
 
-    start = prompt.turn_starts[first_kept]
-    why = "no room for more of it"
-    if _core.history_cut(prompt.turn_tokens, bounds.max_tokens, grid_step)[0] == first_kept:
-        why = _cap_reason(bounds.max_tokens, has_default_cap, available)
-    reason = f"older than the {'stable ' if cut == 'grid' else ''}cut at history[{start}] ({why})"
+    cuts = _cuts(prompt, rule, limit - fixed.used)
+    start = prompt.start_of(place)
+    kept = set(draft.kept)
+    gone = [i for i in range(prompt.lead, start) if i not in kept]
+    why, note = _why_cut(prompt, rule, limit, draft.used, place) if gone else ("", None)
     dropped = [
-        Dropped("history", i, prompt.history[i], prompt.message_tokens[i], reason)
-        for i in range(prompt.lead, start)
+        Dropped("history", i, prompt.history[i], prompt.message_tokens[i], why) for i in gone
     ]
-    note = None
-    if first_kept > 0 and prompt.turn_tokens[first_kept - 1] <= available - used:
-        note = (
-            f"{start - prompt.lead} messages of the history are left out although "
-            f"{available - used:,} tokens are free: {reason}"
-        )
-    for section, indices in zip(item_sections, kept, strict=True):
-        chosen = set(indices)
+    for section, chosen in zip(item_sections, texts, strict=True):
         dropped += [
-            Dropped(section.name, i, source, tokens, "more useful texts per token took the room")
+            Dropped(section.name, i, source, tokens, section.reason(i, room))
             for i, (source, tokens) in enumerate(zip(section.sources, section.costs, strict=True))
             if i not in chosen
         ]
+    used = draft.used
     return Plan(
-        messages=prompt.messages(first_kept, blocks),
+        messages=prompt.messages(draft.kept, prompt.blocks(texts)),
         tools=tuple(tools_list),
         budget=budget,
-        sections=prompt.sections(first_kept, blocks, window),
+        limit=limit,
+        sections=tuple(SectionUse(name, n, share(n, window)) for name, n in draft.rows),
         used=used,
         left=available - used,
         dropped=tuple(dropped),
-        duplicates=_duplicates(prompt, first_kept, kept),
-        summarize_span=(prompt.lead, start) if first_kept > 0 else None,
+        shortened=shortened,
+        cuts=cuts,
+        duplicates=_duplicates(prompt, draft.kept, texts),
+        summarize_span=(prompt.lead, start) if gone else None,
         note=note,
         predicted=Predicted(min(cached, used), used - min(cached, used)),
         exact=prompt.template.exact,
         template=prompt.template,
         encoding=encoding,
-        _counted=(prompt.native_messages(first_kept, blocks), prompt.tools),
+        _counted=(draft.native, prompt.tools),
     )
+
+
+def _indices(pinned: Any) -> list[int]:
+    if isinstance(pinned, (str, bytes, Mapping)) or not isinstance(pinned, Iterable):
+        raise ArgumentError(f"pinned: must be a list of indices, not {type(pinned).__name__}")
+    return [token_number(index, f"pinned[{k}]") for k, index in enumerate(pinned)]
+
+
+def _why_cut(
+    prompt: Prompt, rule: _HistoryRule, limit: int, used: int, place: int
+) -> tuple[str, str | None]:
+    """Return why the history before a place was left out, and the plan's note on it."""
+    start = prompt.start_of(place)
+    history = _native_history(prompt, rule, rule.cut)
+    uncapped = (*history[:3], INT64_MAX, *history[4:])
+    alone = _core.cut_history(history, INT64_MAX)[0]
+    why, note = "no room for more of it", None
+    if alone == place:
+        why = _cap_reason(rule, limit)
+        if rule.cut == "keep_last" and _core.cut_history(uncapped, INT64_MAX)[0] == place:
+            why = f"the last {rule.keep_last:,} turns are kept"
+    elif rule.cut != "tight":
+        note = (
+            f"the history is cut at history[{start}], though its rule alone would cut it at "
+            f"history[{prompt.start_of(alone)}]: what is kept in any case leaves too little room"
+        )
+    kind = "" if rule.cut == "tight" else "stable "
+    reason = f"older than the {kind}cut at history[{start}] ({why})"
+    free = limit - used
+    kept_tokens = sum(prompt.tokens[place:]) + prompt.carried[place]
+    tight = (*history[:3], INT64_MAX, "tight", 0)
+    if note is None and _core.cut_history(tight, kept_tokens + free)[0] < place:
+        note = f"part of the history is left out although {free:,} tokens are free: {reason}"
+    return reason, note

@@ -1,14 +1,13 @@
-"""The parts of a prompt, how they are written, and their exact counts."""
+"""The parts of a prompt, and the exact count of any choice among them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ctxengine import _core
-from ctxengine.budget.request import Bounds, Section, check_item, item_list, section_bounds
-from ctxengine.budget.result import SectionUse, share
+from ctxengine.budget.groups import Groups
+from ctxengine.budget.items import ItemSection, Texts
 from ctxengine.chat.convert import Converted, convert_messages, field_of
 from ctxengine.chat.table import count_table
 from ctxengine.errors import ArgumentError
@@ -17,125 +16,8 @@ if TYPE_CHECKING:
     from ctxengine.chat import Template
     from ctxengine.tokenize import Encoding
 
-
-class ItemSection:
-    """The texts of one section: what is pinned, what each costs, how the chosen are written."""
-
-    def __init__(self, section: Section, items: list[Any], path: str) -> None:
-        self.name = section.name
-        self.bounds = section_bounds(section, 0)
-        self.sources = items
-        self.items = [check_item(source, f"{path}[{i}]") for i, source in enumerate(self.sources)]
-        groups = {item.group for item in self.items if item.pinned and item.group is not None}
-        self.pinned = [item.pinned or item.group in groups for item in self.items]
-        self.costs: list[int] = []
-        self.overhead = 0
-
-    def count(self, encoding: Encoding) -> None:
-        """Count each text as written, and the lines around them."""
-        lines = [f"{self._entry(i)}\n\n" for i in range(len(self.items))]
-        *self.costs, self.overhead = _core.count_texts(
-            [*lines, f"<{self.name}>\n</{self.name}>\n\n"], encoding._native, count_table()
-        )
-
-    def request(self) -> tuple[Bounds, list[tuple[int, float, int]]]:
-        """Return the bounds and items of what is not pinned, as the planner takes them."""
-        pinned_tokens = sum(c for c, pinned in zip(self.costs, self.pinned, strict=True) if pinned)
-        high = max(0, self.bounds.max_tokens - pinned_tokens)
-        low = min(max(0, self.bounds.min_tokens - pinned_tokens), high)
-        numbers: dict[str, int] = {}
-        optional = []
-        for item, tokens, pinned in zip(self.items, self.costs, self.pinned, strict=True):
-            if not pinned:
-                group = -1
-                if item.group is not None:
-                    group = numbers.setdefault(item.group, len(numbers))
-                optional.append((tokens, item.utility, group))
-        return self.bounds._replace(min_tokens=low, max_tokens=high), optional
-
-    def kept(self, taken: Iterable[bool] | None) -> list[int]:
-        """Return the indices of the pinned items and of the optional ones that were taken."""
-        choice = iter(taken) if taken is not None else None
-        return [
-            i
-            for i, pinned in enumerate(self.pinned)
-            if pinned or (choice is not None and next(choice))
-        ]
-
-    def block(self, kept: list[int]) -> str:
-        """Return the text to stand before the user's own, empty when nothing is kept."""
-        if not kept:
-            return ""
-        entries = "\n\n".join(self._entry(i) for i in kept)
-        return f"<{self.name}>\n{entries}\n</{self.name}>\n"
-
-    def _entry(self, i: int) -> str:
-        return f"[{i + 1}] {self.items[i].content}"
-
-
-def split_sections(
-    sections: Sequence[Section] | None, retrieval: Iterable[Any]
-) -> tuple[Section, list[ItemSection]]:
-    """Return the history's section and the item sections in prompt order, all checked."""
-    retrieval = item_list(retrieval, "retrieval")
-    history = Section("history")
-    found: list[ItemSection] = []
-    names = set()
-    for i, section in enumerate(sections or ()):
-        if not isinstance(section, Section):
-            raise ArgumentError(f"sections[{i}]: must be Section, not {type(section).__name__}")
-        name = section.name
-        if name in names:
-            raise ArgumentError(f"sections[{i}].name: {name!r} occurs twice")
-        names.add(name)
-        items = list(section.items)
-        if name == "history":
-            history = section
-        elif name == "retrieval":
-            if items and retrieval:
-                raise ArgumentError(f"sections[{i}].items: retrieval is given twice")
-            found.insert(0, ItemSection(section, items or retrieval, "retrieval"))
-        else:
-            found.append(ItemSection(section, items, f"sections[{i}].items"))
-    if "retrieval" not in names:
-        found.insert(0, ItemSection(Section("retrieval"), retrieval, "retrieval"))
-    return history, [section for section in found if section.items]
-
-
-def _user_turn_starts(
-    converted: Sequence[Converted], first: int, wraps_tool_results: bool
-) -> list[int]:
-    """Return the indices from `first` on of the user messages that begin a turn."""
-    starts: list[int] = []
-    for i, (role, content, *_) in enumerate(converted):
-        # Under Qwen3's template a user message that only wraps a tool's result continues its turn.
-        continues = (
-            wraps_tool_results
-            and len(starts) > 0
-            and content.startswith("<tool_response>")
-            and content.endswith("</tool_response>")
-        )
-        if i >= first and role == "user" and not continues:
-            starts.append(i)
-    return starts
-
-
-def _check_tool_results(history: Sequence[Any], converted: Sequence[Converted]) -> None:
-    call_ids: set[str] | None = None
-    for i, (message, native) in enumerate(zip(history, converted, strict=True)):
-        if native[0] != "tool":
-            call_ids = None
-            if native[5]:
-                ids = [field_of(call, "id") for call in field_of(message, "tool_calls")]
-                call_ids = {call_id for call_id in ids if isinstance(call_id, str)}
-            continue
-        if call_ids is None:
-            raise ArgumentError(f"history[{i}]: a tool result without a tool call before it")
-        call_id = field_of(message, "tool_call_id")
-        if call_id is not None and call_ids and call_id not in call_ids:
-            raise ArgumentError(
-                f"history[{i}].tool_call_id: {call_id!r} is none of the calls before it"
-            )
+# A later question, under which a template shows the messages before it as all later prompts will.
+_LATER: Converted = ("user", "x", None, None, None, (), False)
 
 
 def _with_text_before(message: Any, block: str, path: str) -> Any:
@@ -161,6 +43,15 @@ def _with_text_before(message: Any, block: str, path: str) -> Any:
     return changed
 
 
+class Draft(NamedTuple):
+    """One choice, rendered and counted."""
+
+    kept: list[int]  # messages of the history after its leading system messages
+    native: list[Converted]
+    rows: list[tuple[str, int]]  # tokens by section, in the plan's order; they add up to `used`
+    used: int
+
+
 class Prompt:
     """The parts of a prompt, and its exact count for any choice of what is optional."""
 
@@ -171,6 +62,7 @@ class Prompt:
         history: list[Any],
         tools: list[str],
         item_sections: list[ItemSection],
+        pinned: Sequence[int],
         template: Template,
         encoding: Encoding,
     ) -> None:
@@ -178,7 +70,6 @@ class Prompt:
         converted = convert_messages(history, "history")
         template._native.validate(converted_system, "system")
         template._native.validate(converted, "history")
-        _check_tool_results(history, converted)
         self.template = template
         self.encoding = encoding
         self.tools = tools
@@ -191,94 +82,172 @@ class Prompt:
         self.head = [*system, *history[: self.lead]]
         self.native_head = [*converted_system, *converted[: self.lead]]
         self.native_history = converted
-        starts = _user_turn_starts(converted, self.lead, template._native.wraps_tool_results)
-        self.carries_items = bool(starts)
-        if self.lead < len(converted) and (not starts or starts[0] != self.lead):
-            starts.insert(0, self.lead)
-        # turn_starts[k] is where turn k begins; the last one is kept, those before it are optional.
-        self.last_start = starts.pop() if starts else len(converted)
-        self.turn_starts = [*starts, self.last_start]
-        if item_sections and not self.carries_items:
-            raise ArgumentError(
-                f"{item_sections[0].name}: its texts stand in the last user message, and the "
-                "history has none"
-            )
+        self.groups = Groups(history, converted, self.lead, template._native.wraps_tool_results)
+        groups = self.groups
+        self.carrier = groups.starts[groups.last_user] if groups.last_user >= 0 else None
         if item_sections:
+            if self.carrier is None:
+                raise ArgumentError(
+                    f"{item_sections[0].name}: its texts stand in the last user message, and the "
+                    "history has none"
+                )
             # Rather than after all has been counted.
-            _with_text_before(history[self.last_start], "", f"history[{self.last_start}]")
-        everything = [*self.native_head, *converted]
-        try:
-            per_message = self.count(everything, with_tools=False)[0]
-        except ArgumentError as error:
-            if everything or not str(error).startswith("messages:"):
-                raise
-            raise ArgumentError(
-                f"history: is empty, and so is the system prompt; template {template.name!r} needs "
-                "a message"
-            ) from None
-        self.message_tokens = per_message[len(self.native_head) :]
-        self.turn_tokens = [
-            sum(self.message_tokens[a:b])
-            for a, b in zip(self.turn_starts, self.turn_starts[1:], strict=False)
+            _with_text_before(history[self.carrier], "", f"history[{self.carrier}]")
+        for i in pinned:
+            if i >= len(history):
+                raise ArgumentError(f"pinned: {i}, but the history has {len(history)} messages")
+        self.pinned = {groups.of(i) for i in pinned if i >= self.lead}
+        self.stays = self.pinned | {groups.last_user, groups.newest}
+        if not converted and not converted_system:
+            self._check_empty()
+
+        self.message_tokens = self._measure()
+        self.measure = groups.between_places(groups.sums(self.message_tokens))
+        # An open turn may show more of a message than later prompts will, such as its reasoning.
+        if len(groups) and groups.newest - max(0, groups.last_user) > 1:
+            begin = groups.starts[max(0, groups.last_user)]
+            shown = self._count([*self.native_head, *converted[begin:]])[0]
+            self.message_tokens[begin:] = shown[len(self.native_head) :]
+        tokens = [
+            0 if group in self.stays else tokens
+            for group, tokens in enumerate(groups.sums(self.message_tokens))
+        ]
+        # By the place of the cut, as the native planner takes them.
+        self.tokens = groups.between_places(tokens)
+        self.carried = [
+            tokens[groups.heads[group]] if 0 <= groups.heads[group] < group else 0
+            for group in groups.places
         ]
 
-    def count(
-        self, messages: list[Converted], *, with_tools: bool = True
+    def _check_empty(self) -> None:
+        try:
+            self._count([])
+        except ArgumentError as error:
+            if not str(error).startswith("messages:"):
+                raise
+            raise ArgumentError(
+                f"history: is empty, and so is the system prompt; template "
+                f"{self.template.name!r} needs a message"
+            ) from None
+
+    def _measure(self) -> list[int]:
+        """Return the tokens of each message of the history as all later prompts will show it.
+
+        Equal for a message whatever is appended behind it: reasoning that a template shows in an
+        open turn only is left out, and reasoning that it shows or not by other rules counts as
+        shown.
+        """
+        messages = [*self.native_head, *self.native_history]
+        if not messages:
+            return []
+        try:
+            counted = self._count([*messages, _LATER])[0][:-1]
+        except ArgumentError:  # from a template that takes no question at this place
+            counted = self._count(messages)[0]
+        measured = counted[len(self.native_head) :]
+        for i, message in enumerate(self.native_history):
+            if measured[i] == 0 and message[4] == "analysis":
+                measured[i] = self._count([message])[0][0]
+        return measured
+
+    def _count(
+        self, messages: list[Converted], *, with_tools: bool = False
     ) -> tuple[list[int], int, int]:
         """Return tokens per message, tokens of the template alone, and tokens in total."""
         return self.template._native.count(
             messages, self.tools if with_tools else [], True, self.encoding._native, count_table()
         )
 
-    def blocks(self, kept: list[list[int]]) -> list[str]:
-        """Return each item section as written, for the indices that it keeps."""
-        return [s.block(k) for s, k in zip(self.item_sections, kept, strict=True)]
+    @property
+    def last_place(self) -> int:
+        """The latest place where the history can be cut."""
+        return max(0, len(self.groups.places) - 1)
 
-    def native_turn(self, blocks: list[str]) -> list[Converted]:
-        """Return the last turn with the blocks before the user's own text."""
-        turn = self.native_history[self.last_start :]
-        written = [block for block in blocks if block]
-        if written:
-            role, content, *rest, has_joined_parts = turn[0]
-            # _with_text_before puts the blocks before a list of parts as a part of their own.
-            own = field_of(self.history[self.last_start], "content")
-            joined = has_joined_parts or not isinstance(own, str)
-            turn[0] = (role, "\n".join([*written, content]), *rest, joined)  # type: ignore[assignment]
-        return turn
+    def start_of(self, place: int) -> int:
+        """Return the message where the kept history begins when it is cut at a place."""
+        places = self.groups.places
+        return self.groups.starts[places[place]] if places else self.lead
 
-    def native_messages(self, first_kept: int, blocks: list[str]) -> list[Converted]:
-        """Return the whole prompt when the history begins with turn `first_kept`."""
-        middle = self.native_history[self.turn_starts[first_kept] : self.last_start]
-        return [*self.native_head, *middle, *self.native_turn(blocks)]
+    def kept(self, place: int) -> list[int]:
+        """Return the messages that stay when the history is cut at a place."""
+        groups = self.groups
+        if not len(groups):
+            return []
+        first_kept = groups.places[place]
+        stays = self.stays | {groups.heads[first_kept]}
+        return [
+            i
+            for group in range(len(groups))
+            if group >= first_kept or group in stays
+            for i in groups.messages(group)
+        ]
 
-    def messages(self, first_kept: int, blocks: list[str]) -> tuple[Any, ...]:
-        """Return the same prompt as the caller's own objects."""
-        kept = self.history[self.turn_starts[first_kept] :]
-        written = "\n".join(block for block in blocks if block)
-        if written:
-            at = self.last_start - self.turn_starts[first_kept]
-            kept[at] = _with_text_before(kept[at], written, f"history[{self.last_start}]")
-        return (*self.head, *kept)
-
-    def sections(self, first_kept: int, blocks: list[str], window: int) -> tuple[SectionUse, ...]:
-        """Return the same prompt's tokens by section; they add up to its count."""
-        messages = self.native_messages(first_kept, blocks)
-        per_message, template_tokens, without_tools = self.count(messages, with_tools=False)
-        tools_tokens = self.count(messages)[2] - without_tools if self.tools else 0
-        last_turn = len(messages) - (len(self.native_history) - self.last_start)
+    def draft(self, place: int, texts: Sequence[Texts]) -> Draft:
+        """Return the prompt whose history is cut at a place, with these texts, counted."""
+        blocks = self.blocks(texts)
+        kept = self.kept(place)
+        native = [*self.native_head, *(self.native_history[i] for i in kept)]
+        if self.carrier is not None:
+            native[len(self.native_head) + kept.index(self.carrier)] = self._carrier(blocks)
+        per_message, template_tokens, used = self._count(native)
+        tools_tokens = 0
+        if self.tools:
+            tools_tokens = self._count(native, with_tools=True)[2] - used
+        groups = self.groups
+        turn = {groups.last_user, groups.newest} - {-1}
+        in_turn = {i for group in turn for i in groups.messages(group)}
+        in_head = len(self.native_head)
+        turn_tokens = history_tokens = 0
+        for i, tokens in zip(kept, per_message[in_head:], strict=True):
+            if i in in_turn:
+                turn_tokens += tokens
+            else:
+                history_tokens += tokens
+        items = self.item_rows(blocks)
         rows = [
             ("template", template_tokens),
-            ("system", sum(per_message[: len(self.native_head)])),
+            ("system", sum(per_message[:in_head])),
             ("tools", tools_tokens),
-            ("history", sum(per_message[len(self.native_head) : last_turn])),
+            ("history", history_tokens),
+            *items,
+            ("turn", turn_tokens - sum(tokens for _, tokens in items)),
         ]
-        # What each section adds to the user message that carries them all.
-        carrier_tokens = 0
-        for k in range(len(blocks) + 1 if self.carries_items else 0):
-            tokens = self.count(self.native_turn(blocks[:k])[:1], with_tools=False)[0][0]
+        return Draft(kept, native, rows, used + tools_tokens)
+
+    def item_rows(self, blocks: Sequence[str]) -> list[tuple[str, int]]:
+        """Return what each item section adds to the user message that carries them all."""
+        rows = []
+        before = 0
+        for k in range(len(blocks) + 1 if blocks else 0):
+            if k > 0 and not blocks[k - 1]:
+                rows.append((self.item_sections[k - 1].name, 0))
+                continue
+            tokens = self._count([self._carrier(blocks[:k])])[0][0]
             if k > 0:
-                rows.append((self.item_sections[k - 1].name, tokens - carrier_tokens))
-            carrier_tokens = tokens
-        item_tokens = sum(tokens for _, tokens in rows[4:])
-        rows.append(("turn", sum(per_message[last_turn:]) - item_tokens))
-        return tuple(SectionUse(name, n, share(n, window)) for name, n in rows)
+                rows.append((self.item_sections[k - 1].name, tokens - before))
+            before = tokens
+        return rows
+
+    def blocks(self, texts: Sequence[Texts]) -> list[str]:
+        """Return each item section as written."""
+        return [s.block(t) for s, t in zip(self.item_sections, texts, strict=True)]
+
+    def _carrier(self, blocks: Sequence[str]) -> Converted:
+        """Return the last user message with the blocks before the user's own text."""
+        assert self.carrier is not None
+        role, content, *rest, has_joined_parts = self.native_history[self.carrier]
+        written = [block for block in blocks if block]
+        # _with_text_before puts the blocks before a list of parts as a part of their own.
+        own = field_of(self.history[self.carrier], "content")
+        joined = has_joined_parts or (bool(written) and not isinstance(own, str))
+        return (role, "\n".join([*written, content]), *rest, joined)  # type: ignore[return-value]
+
+    def messages(self, kept: list[int], blocks: Sequence[str]) -> tuple[Any, ...]:
+        """Return a choice as the caller's own objects."""
+        messages = [self.history[i] for i in kept]
+        written = "\n".join(filter(None, blocks))
+        if written:
+            assert self.carrier is not None
+            at = kept.index(self.carrier)
+            messages[at] = _with_text_before(messages[at], written, f"history[{self.carrier}]")
+        return (*self.head, *messages)

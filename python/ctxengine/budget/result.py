@@ -43,6 +43,46 @@ class Dropped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """A text that went in cut: `tokens` of it stand in the prompt, `whole_tokens` were offered."""
+
+    section: str
+    index: int
+    item: Any = field(repr=False, hash=False)
+    tokens: int
+    whole_tokens: int
+
+
+class CutChoice(NamedTuple):
+    """What one way of cutting the history would have kept, beside what is kept in any case.
+
+    Attributes
+    ----------
+    cut : str
+        ``"grid"``, ``"tight"`` or ``"keep_last"``.
+    start : int
+        Index in `history` where the kept part would begin.
+    kept_tokens : int
+        Tokens of the history that would stay, as far as it is optional.
+    slack : int
+        Tokens of the limit that would be left for texts, or free.
+    pressed : bool
+        Whether a stable cut would have to stand later than its own rule says, since what is kept in
+        any case leaves less room than the cap. Only then does it depend on more than the
+        conversation and the cap.
+    chosen : bool
+        Whether the plan was asked to cut so. A tight cut that shares with texts may keep less.
+    """
+
+    cut: str
+    start: int
+    kept_tokens: int
+    slack: int
+    pressed: bool
+    chosen: bool
+
+
 class Duplicate(NamedTuple):
     """The same text at several `places` of the plan, such as ``"retrieval[3]"``."""
 
@@ -76,18 +116,29 @@ class Plan:
         The window that was planned for.
     sections : tuple of SectionUse
         Tokens per section, in the order template, system, tools, history, item sections, turn;
-        they add up to `used`.
+        they add up to `used`. The turn is the last user message and the newest group of messages;
+        everything else of the conversation that is kept is history.
+    limit : int
+        Tokens that the prompt was planned for: the window without the reserved output, or the soft
+        limit of the budget that it stays under.
     used, left : int
         Tokens of the whole rendered prompt, and tokens of the window that neither the prompt nor
         the reserved output takes.
     dropped : tuple of Dropped
         What was left out, with the reason.
+    shortened : tuple of Shortened
+        Texts that went in cut.
+    cuts : tuple of CutChoice
+        What each way of cutting the history would keep in this call.
     duplicates : tuple of Duplicate
         Texts of 16 tokens or more that the plan holds more than once.
     summarize_span : tuple of int, optional
         Half-open index range of `history` that was cut: what a summary would have to replace.
+        Messages in it that are not among `dropped` are kept all the same: pinned ones, and the
+        user's message of a turn that was cut inside.
     note : str, optional
-        Said when history was cut although the next older turn would have had room, and why.
+        Said when history was cut although more of it would have had room, and when a stable cut was
+        pressed further than its rule says; and why.
     predicted : Predicted
         From `cached_tokens`.
     exact : bool
@@ -99,10 +150,13 @@ class Plan:
     messages: tuple[Any, ...] = field(compare=False)
     tools: tuple[Any, ...] = field(compare=False)
     budget: Budget
+    limit: int
     sections: tuple[SectionUse, ...]
     used: int
     left: int
     dropped: tuple[Dropped, ...]
+    shortened: tuple[Shortened, ...]
+    cuts: tuple[CutChoice, ...]
     duplicates: tuple[Duplicate, ...]
     summarize_span: tuple[int, int] | None
     note: str | None
@@ -137,6 +191,7 @@ class Plan:
         return {
             "window": self.budget.window,
             "reserve_output": self.budget.reserve_output,
+            "limit": self.limit,
             "encoding": self.encoding.name,
             "template": self.template.name,
             "exact": self.exact,
@@ -147,6 +202,16 @@ class Plan:
                 {"section": d.section, "index": d.index, "tokens": d.tokens, "reason": d.reason}
                 for d in self.dropped
             ],
+            "shortened": [
+                {
+                    "section": s.section,
+                    "index": s.index,
+                    "tokens": s.tokens,
+                    "whole_tokens": s.whole_tokens,
+                }
+                for s in self.shortened
+            ],
+            "cuts": [choice._asdict() for choice in self.cuts],
             "duplicates": [
                 {"places": list(duplicate.places), "tokens": duplicate.tokens}
                 for duplicate in self.duplicates

@@ -13,9 +13,9 @@ from typing import NamedTuple
 __all__ = [
     "Bounds",
     "best_selection",
-    "grid_cut",
+    "cut_history",
     "select_greedily",
-    "tight_cut",
+    "select_newest",
     "water_fill",
 ]
 
@@ -94,27 +94,33 @@ def water_fill(room: int, sections: Sequence[Bounds]) -> list[int]:
     return granted
 
 
-def tight_cut(turn_tokens: Sequence[int], limit: int) -> int:
-    """Index of the first kept turn: drop the oldest until the rest fits."""
-    first_kept = 0
-    while sum(turn_tokens[first_kept:]) > limit:
-        first_kept += 1
-    return first_kept
+def cut_history(
+    measure: Sequence[int],
+    tokens: Sequence[int],
+    carried: Sequence[int],
+    *,
+    cap: int,
+    room: int,
+    rule: str,
+    amount: int,
+) -> tuple[int, int]:
+    """Return the first kept group, and the one if the cap alone counted.
 
-
-def grid_cut(turn_tokens: Sequence[int], limit: int, step: int) -> int:
-    """Index of the first kept turn: try the grid points 0, step, 2 step, ... one after the other.
-
-    At a grid point every turn that begins before it is dropped.
+    A place is any group under ``"tight"``, the groups from `amount` on under ``"keep_last"``, and
+    under ``"grid"`` the first groups at or after 0, amount, 2 amount, ... tokens. The cut is the
+    first place that fits, the newest group if there is none.
     """
-    starts = [sum(turn_tokens[:i]) for i in range(len(turn_tokens) + 1)]
-    total = starts[-1]
-    point = 0
-    while True:
-        first_kept = next(i for i, start in enumerate(starts) if start >= min(point, total))
-        if total - starts[first_kept] <= limit:
-            return first_kept
-        point += step
+    newest = len(measure) - 1
+    if newest < 0:
+        return 0, 0
+    starts = [sum(measure[:i]) for i in range(len(measure))]
+    places = list(range(amount if rule == "keep_last" else 0, newest))
+    if rule == "grid":
+        points = range(0, starts[-1] + 1, amount)
+        places = sorted({next(i for i, start in enumerate(starts) if start >= p) for p in points})
+    within_cap = [i for i in places if sum(measure[i:]) <= cap] + [newest]
+    fitting = [i for i in within_cap if sum(tokens[i:]) + carried[i] <= room] + [newest]
+    return min(fitting[0], newest), min(within_cap[0], newest)
 
 
 def _groups(items: Sequence[tuple[int, float, int]]) -> list[tuple[int, float, list[int]]]:
@@ -159,6 +165,17 @@ def select_greedily(items: Sequence[tuple[int, float, int]], capacity: int) -> l
     )
     if single is not None and single[1] > worth:
         taken = single[2]
+    return sorted(taken)
+
+
+def select_newest(items: Sequence[tuple[int, float, int]], capacity: int) -> list[int]:
+    """Take groups (tokens, utility, group) by their last members, from the last one on."""
+    taken: list[int] = []
+    for tokens, _, members in sorted(_groups(items), key=lambda group: max(group[2]), reverse=True):
+        capacity -= tokens
+        if capacity < 0:
+            break
+        taken += members
     return sorted(taken)
 
 

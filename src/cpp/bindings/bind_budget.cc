@@ -1,7 +1,7 @@
 // The planner's numeric core. Lists of plain numbers in, plain numbers out.
 #include <pybind11/stl.h>
 
-#include <array>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -9,15 +9,20 @@
 #include "bindings/bindings.h"
 #include "budget/planner.h"
 #include "common/error.h"
+#include "common/str_cat.h"
 
 namespace ctx::bindings {
 namespace {
 
 namespace py = pybind11;
 
+using Numbers = std::vector<std::int64_t>;
 using Bounds =
     std::tuple<std::int64_t, std::int64_t, double, std::int64_t>;  // min max weight level
 using Item = std::tuple<std::int64_t, double, std::int64_t>;       // tokens, utility, group
+// measure, tokens, carried, cap, rule, the step of "grid" or the first group of "keep_last"
+using History = std::tuple<Numbers, Numbers, Numbers, std::int64_t, std::string, std::int64_t>;
+using ItemSection = std::tuple<Bounds, std::int64_t, bool, std::vector<Item>>;  // overhead, newest
 
 budget::SectionBounds BoundsFrom(const Bounds& bounds, std::int64_t demand = 0) {
   const auto& [min_tokens, max_tokens, weight, priority] = bounds;
@@ -31,6 +36,30 @@ std::vector<budget::ItemCost> ItemsFrom(const std::vector<Item>& items) {
   return costs;
 }
 
+budget::ItemRule ItemRuleFrom(bool newest) {
+  return newest ? budget::ItemRule::kNewest : budget::ItemRule::kBest;
+}
+
+budget::History HistoryFrom(const History& history) {
+  const auto& [measure, tokens, carried, cap, rule, amount] = history;
+  budget::History from{measure, tokens, carried, cap};
+  if (rule == "grid") {
+    from.rule = budget::CutRule::kGrid;
+    from.step = amount;
+  } else if (rule == "keep_last") {
+    if (amount < 0) throw ArgumentError(StrCat("first group must not be negative: ", amount));
+    from.rule = budget::CutRule::kKeepLast;
+    from.keep_from = static_cast<std::size_t>(amount);
+  } else if (rule != "tight") {
+    throw ArgumentError(StrCat("unknown cut '", rule, "'"));
+  }
+  return from;
+}
+
+std::tuple<std::size_t, std::int64_t, std::size_t> CutOf(const budget::HistoryCut& cut) {
+  return {cut.first_kept, cut.kept_tokens, cut.first_kept_alone};
+}
+
 std::vector<std::int64_t> WaterFill(std::int64_t room,
                                     const std::vector<std::pair<Bounds, std::int64_t>>& sections) {
   std::vector<budget::SectionBounds> bounds;
@@ -38,44 +67,39 @@ std::vector<std::int64_t> WaterFill(std::int64_t room,
   return budget::WaterFill(room, bounds);
 }
 
-std::pair<std::size_t, std::int64_t> HistoryCut(const std::vector<std::int64_t>& turn_tokens,
-                                                std::int64_t limit, std::int64_t grid_step) {
-  const budget::HistoryCut cut = grid_step == 0 ? budget::TightCut(turn_tokens, limit)
-                                                : budget::GridCut(turn_tokens, limit, grid_step);
-  return {cut.first_kept, cut.kept_tokens};
+auto CutHistory(const History& history, std::int64_t room) {
+  return CutOf(budget::CutHistory(HistoryFrom(history), room));
 }
 
-std::vector<bool> SelectItems(const std::vector<Item>& items, std::int64_t capacity) {
-  return budget::SelectItems(ItemsFrom(items), capacity).taken;
+std::vector<bool> SelectItems(const std::vector<Item>& items, std::int64_t capacity, bool newest) {
+  return budget::SelectItems(ItemsFrom(items), capacity, ItemRuleFrom(newest)).taken;
 }
 
-std::pair<std::size_t, std::vector<std::vector<bool>>> Decide(
-    std::int64_t room, const std::vector<std::int64_t>& turn_tokens, const Bounds& history_bounds,
-    std::int64_t grid_step,
-    const std::vector<std::pair<Bounds, std::vector<Item>>>& item_sections) {
+auto Decide(std::int64_t room, const History& history, const Bounds& history_bounds,
+            const std::vector<ItemSection>& item_sections) {
   std::vector<std::vector<budget::ItemCost>> costs;
   std::vector<budget::ItemsRequest> requests;
   costs.reserve(item_sections.size());
-  for (const auto& [bounds, items] : item_sections) {
-    requests.push_back({costs.emplace_back(ItemsFrom(items)), BoundsFrom(bounds)});
+  for (const auto& [bounds, overhead, newest, items] : item_sections) {
+    requests.push_back(
+        {costs.emplace_back(ItemsFrom(items)), BoundsFrom(bounds), overhead, ItemRuleFrom(newest)});
   }
   const budget::Decision decision =
-      budget::Decide(room, {turn_tokens, BoundsFrom(history_bounds), grid_step}, requests);
+      budget::Decide(room, {HistoryFrom(history), BoundsFrom(history_bounds)}, requests);
   std::vector<std::vector<bool>> taken;
   for (const budget::Selection& selection : decision.items) taken.push_back(selection.taken);
-  return {decision.history.first_kept, std::move(taken)};
+  return std::pair(CutOf(decision.history), std::move(taken));
 }
 
 }  // namespace
 
 void RegisterBudget(py::module_& module) {
   module.def("water_fill", WaterFill, py::arg("room"), py::arg("sections"), py::pos_only());
-  module.def("history_cut", HistoryCut, py::arg("turn_tokens"), py::arg("limit"),
-             py::arg("grid_step"), py::pos_only());
-  module.def("select_items", SelectItems, py::arg("items"), py::arg("capacity"), py::pos_only());
-  module.def("decide_plan", Decide, py::arg("room"), py::arg("turn_tokens"),
-             py::arg("history_bounds"), py::arg("grid_step"), py::arg("item_sections"),
+  module.def("cut_history", CutHistory, py::arg("history"), py::arg("room"), py::pos_only());
+  module.def("select_items", SelectItems, py::arg("items"), py::arg("capacity"), py::arg("newest"),
              py::pos_only());
+  module.def("decide_plan", Decide, py::arg("room"), py::arg("history"), py::arg("history_bounds"),
+             py::arg("item_sections"), py::pos_only());
 }
 
 }  // namespace ctx::bindings

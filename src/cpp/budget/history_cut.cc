@@ -1,51 +1,67 @@
 #include "budget/history_cut.h"
 
+#include <string_view>
+
 #include "common/error.h"
 #include "common/str_cat.h"
 
 namespace ctx::budget {
 namespace {
 
-std::int64_t CheckedTotal(std::span<const std::int64_t> turn_tokens, std::int64_t limit) {
-  if (limit < 0) throw ArgumentError(StrCat("history limit must not be negative: ", limit));
+std::int64_t CheckedTotal(std::span<const std::int64_t> numbers, std::string_view name) {
   std::int64_t total = 0;
-  for (const std::int64_t tokens : turn_tokens) {
-    if (tokens < 0) throw ArgumentError(StrCat("turn tokens must not be negative: ", tokens));
+  for (const std::int64_t tokens : numbers) {
+    if (tokens < 0) throw ArgumentError(StrCat(name, " must not be negative: ", tokens));
     if (__builtin_add_overflow(total, tokens, &total)) {
-      throw ArgumentError("turn tokens: their sum is beyond 2^63 - 1");
+      throw ArgumentError(StrCat(name, ": their sum is beyond 2^63 - 1"));
     }
   }
   return total;
 }
 
-// Cuts whole turns until at least `target` tokens are gone.
-HistoryCut CutAtLeast(std::span<const std::int64_t> turn_tokens, std::int64_t total,
-                      std::int64_t target) {
-  std::size_t first_kept = 0;
-  std::int64_t cut = 0;
-  while (cut < target) cut += turn_tokens[first_kept++];
-  return {first_kept, total - cut};
-}
-
 }  // namespace
 
-HistoryCut TightCut(std::span<const std::int64_t> turn_tokens, std::int64_t limit) {
-  const std::int64_t total = CheckedTotal(turn_tokens, limit);
-  return CutAtLeast(turn_tokens, total, total > limit ? total - limit : 0);
-}
+HistoryCut CutHistory(const History& history, std::int64_t room) {
+  const std::size_t num_groups = history.measure.size();
+  if (history.tokens.size() != num_groups || history.carried.size() != num_groups) {
+    throw ArgumentError("history: its lists differ in length");
+  }
+  if (history.cap < 0)
+    throw ArgumentError(StrCat("history cap must not be negative: ", history.cap));
+  if (room < 0) throw ArgumentError(StrCat("room must not be negative: ", room));
+  if (history.rule == CutRule::kGrid && history.step < 1) {
+    throw ArgumentError(StrCat("grid step must be at least 1: ", history.step));
+  }
+  // What is measured, and what is kept, from group i on.
+  std::int64_t measured = CheckedTotal(history.measure, "measured tokens");
+  std::int64_t kept = CheckedTotal(history.tokens, "group tokens");
+  const std::int64_t carried = CheckedTotal(history.carried, "carried tokens");
+  std::int64_t sum = 0;
+  if (__builtin_add_overflow(kept, carried, &sum)) {
+    throw ArgumentError("group and carried tokens: their sum is beyond 2^63 - 1");
+  }
+  if (num_groups == 0) return {0, 0, 0};
 
-HistoryCut GridCut(std::span<const std::int64_t> turn_tokens, std::int64_t limit,
-                   std::int64_t step) {
-  if (step < 1) throw ArgumentError(StrCat("grid step must be at least 1: ", step));
-  const HistoryCut tight = TightCut(turn_tokens, limit);
-  if (tight.first_kept == 0) return tight;
-  // A multiple is moved up to the tight cut or beyond exactly when it lies after the boundary
-  // before the tight cut; the first such multiple is the cut.
-  const std::int64_t total = CheckedTotal(turn_tokens, limit);
-  const std::int64_t before = total - tight.kept_tokens - turn_tokens[tight.first_kept - 1];
-  std::int64_t target = before - before % step;
-  if (__builtin_add_overflow(target, step, &target) || target > total) target = total;
-  return CutAtLeast(turn_tokens, total, target);
+  const std::size_t newest = num_groups - 1;
+  std::size_t first_kept_alone = newest;
+  std::int64_t start = 0;
+  std::int64_t start_before = -1;
+  for (std::size_t i = 0;; ++i) {
+    const bool is_place =
+        history.rule == CutRule::kTight ||
+        (history.rule == CutRule::kGrid &&
+         (start == 0 ? i == 0 : start / history.step > start_before / history.step)) ||
+        (history.rule == CutRule::kKeepLast && i >= history.keep_from);
+    if (i == newest || (is_place && measured <= history.cap)) {
+      if (first_kept_alone > i) first_kept_alone = i;
+      const std::int64_t tokens = kept + history.carried[i];
+      if (i == newest || tokens <= room) return {i, tokens, first_kept_alone};
+    }
+    start_before = start;
+    start += history.measure[i];
+    measured -= history.measure[i];
+    kept -= history.tokens[i];
+  }
 }
 
 }  // namespace ctx::budget

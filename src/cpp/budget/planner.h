@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,27 +15,27 @@
 namespace ctx::budget {
 
 struct HistoryRequest {
-  std::span<const std::int64_t> turn_tokens;  ///< oldest first
-  SectionBounds bounds;                       ///< `demand` is not read; max_tokens is the cap
-  /// Step of the grid in tokens, >= 1; 0 cuts tightly.
-  std::int64_t grid_step = 0;
+  History history;
+  SectionBounds bounds;  ///< read for a tight cut only, and `demand` not even then
 };
 
 struct ItemsRequest {
   std::span<const ItemCost> items;
-  SectionBounds bounds;  ///< `demand` is not read
+  SectionBounds bounds;              ///< `demand` is not read
+  std::int64_t overhead_tokens = 0;  ///< taken as soon as one item is, within the bounds
+  ItemRule rule = ItemRule::kBest;
 };
 
 struct Decision {
   HistoryCut history{};
-  std::vector<Selection> items;  ///< one per ItemsRequest
+  std::vector<Selection> items;  ///< one per ItemsRequest; `tokens` with the overhead
 };
 
-/// Shares `room` by WaterFill with the history as the first section (its demand under a grid is
-/// what the cut at its cap keeps, so a grid cut that fits is not moved by the other sections),
-/// fills each section, and offers what is left over to the sections again, by priority, then in
-/// order. The kept tokens are at most `room` together. O(n log n). Throws ArgumentError as its
-/// parts do.
+/// A history under kGrid or kKeepLast comes first: items give way to it. Under kTight it is one
+/// section among the others. What there is for several sections is shared by WaterFill; each fills
+/// its share, and what is left over is offered to them again, by priority, then in order. The kept
+/// tokens are at most `room` together, unless the newest group alone takes more. O(n log n) and
+/// the bounded search of SelectItems. Throws ArgumentError as its parts do.
 Decision Decide(std::int64_t room, const HistoryRequest& history,
                 std::span<const ItemsRequest> item_sections);
 
