@@ -304,6 +304,9 @@ TEST_CASE("long pre-tokens become what merging them in one go gives") {
   }
 }
 
+/// For so many bytes bridges are worth it.
+constexpr std::size_t kManyBytes = std::size_t{1} << 20;
+
 TEST_CASE("where bytes are cut apart no token joins them") {
   for (const char* const name : {"r50k_base", "cl100k_base", "o200k_base", "qwen3"}) {
     const Vocabulary& vocabulary = Shipped(name).vocabulary();
@@ -315,7 +318,7 @@ TEST_CASE("where bytes are cut apart no token joins them") {
         for (const std::string_view after : {"", "\xA9", "\xB8\xAD", "z"}) {
           const std::string bytes = std::string(before) + token + std::string(after);
           if (ValidUtf8Prefix(bytes) != bytes.size()) continue;
-          const std::size_t count = vocabulary.byte_bridges()->Cut(bytes, parts.data());
+          const std::size_t count = vocabulary.byte_bridges(kManyBytes)->Cut(bytes, parts.data());
           for (std::size_t i = 0; i < count; ++i) {
             REQUIRE((parts[i] <= before.size() || parts[i] >= before.size() + token.size()));
           }
@@ -323,8 +326,24 @@ TEST_CASE("where bytes are cut apart no token joins them") {
       }
     }
     const std::string strange = "q\u00E7\u00F5Zjq\u00F5\u00E7QzX";
-    CHECK(vocabulary.byte_bridges()->Cut(strange, parts.data()) > 3);
+    CHECK(vocabulary.byte_bridges(kManyBytes)->Cut(strange, parts.data()) > 3);
   }
+}
+
+TEST_CASE("a long pre-token has the same ids before bridges are made and after") {
+  const auto encoding = LoadShippedEncoding("r50k_base", CTXENGINE_VOCABULARY_DIR);
+  const Vocabulary& vocabulary = encoding->vocabulary();
+  std::mt19937 random(1);
+  std::vector<std::string> words(3);
+  for (std::string& word : words) {
+    while (word.size() < 2000) word += static_cast<char>('!' + random() % 94);
+  }
+  CHECK(vocabulary.byte_bridges(1) == nullptr);
+  const std::vector<TokenId> before = Many(vocabulary, words);
+  CHECK(vocabulary.byte_bridges(1) == nullptr);
+  CHECK(vocabulary.byte_bridges(kManyBytes) != nullptr);
+  CHECK(before == OneByOne(vocabulary, words));
+  CHECK(Many(vocabulary, words) == before);
 }
 
 TEST_CASE("tokens that merging does not give are not found in parts of a pre-token") {

@@ -95,6 +95,11 @@ class ByteTable {
     return (filter_[bit / 64] >> bit % 64 & 1) != 0;
   }
 
+  /// Brings near what MayHold looks at.
+  void PrefetchFilter(const Probe& probe) const noexcept {
+    __builtin_prefetch(&filter_[FilterBit(probe) / 64]);
+  }
+  /// Brings near what FindProbe looks at.
   void Prefetch(const Probe& probe) const noexcept {
     __builtin_prefetch(&slots_[FirstSlot(probe)]);
   }

@@ -134,6 +134,12 @@ class PreTokenEncoder {
       wanted.asked = &asked;
       LookAhead(wanted);
     }
+    const ByteTable& table = vocabulary_.byte_table();
+    for (std::size_t i = 0; i < num_left; ++i) {
+      Wanted& wanted = wanted_[i];
+      wanted.may_be_token = wanted.may_be_token && table.MayHold(wanted.probe);
+      if (wanted.may_be_token) table.Prefetch(wanted.probe);
+    }
     if (num_left > 0) FindElsewhere(num_left);
   }
 
@@ -190,8 +196,8 @@ class PreTokenEncoder {
     if (asked.length <= ShortMemo::kMaxBytes && asked.count == 0) {
       const ByteTable& table = vocabulary_.byte_table();
       wanted.probe = table.MakeProbe(asked.bytes, asked.length, pre_tokens_.readable_end);
-      wanted.may_be_token = table.MayHold(wanted.probe);
-      if (wanted.may_be_token) table.Prefetch(wanted.probe);
+      table.PrefetchFilter(wanted.probe);
+      wanted.may_be_token = true;
     } else if (asked.length <= MiddleMemo::kMaxBytes) {
       wanted.middle_key.Set(asked.bytes, asked.length, pre_tokens_.readable_end);
       vocabulary_.middle_memo().Prefetch(wanted.middle_key);
@@ -292,7 +298,7 @@ void RunLong(const Vocabulary& vocabulary, std::string_view bytes, Output& outpu
   if (std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0) {
     return output.Uncut(bytes);
   }
-  const ByteBridges* const bridges = vocabulary.byte_bridges();
+  const ByteBridges* const bridges = vocabulary.byte_bridges(bytes.size());
   if (bridges == nullptr) return output.Uncut(bytes);
   constexpr std::size_t kBytesAtATime = 8192;
   const char* const readable_end = bytes.data() + bytes.size();

@@ -104,7 +104,7 @@ class Lanes {
   struct Postponed {
     std::uint32_t key;
     std::uint32_t text;
-    std::uint32_t length;
+    ByteTable::Probe probe;
   };
 
   CTX_INLINE static __m256i Load(const std::uint32_t* from) noexcept {
@@ -233,7 +233,13 @@ class Lanes {
     Store(questions.text.data(), text);
     Store(questions.length.data(), length);
     Store(questions.word.data(), word);
-    Store(questions.place.data(), _mm256_slli_epi32(place, 1));
+    // For those that are too long, a place that is near.
+    const __m256i is_long = _mm256_cmpgt_epi32(length, Each(ShortMergeTable::kMaxBytes));
+    Store(questions.place.data(), _mm256_andnot_si256(is_long, _mm256_slli_epi32(place, 1)));
+    const auto* const places = reinterpret_cast<const std::uint32_t*>(table.places());
+    for (std::size_t lane = 0; lane < kEight; ++lane) {
+      __builtin_prefetch(places + questions.place[lane]);
+    }
   }
 
   CTX_TARGET void LookUpShort(std::size_t num_active) noexcept {
@@ -281,31 +287,31 @@ class Lanes {
   }
 
   CTX_INLINE void Postpone(const Questions& questions, unsigned lanes) noexcept {
+    const ByteTable& table = vocabulary_.byte_table();
     for (; lanes != 0; lanes &= lanes - 1) {
       const unsigned lane = _tzcnt_u32(lanes);
-      postponed_[num_postponed_++] = {questions.key[lane], questions.text[lane],
-                                      questions.length[lane]};
+      const char* const bytes = &text_[questions.text[lane]];
+      Postponed& postponed = postponed_[num_postponed_++];
+      postponed.key = questions.key[lane];
+      postponed.text = questions.text[lane];
+      postponed.probe =
+          table.MakeProbe(bytes, questions.length[lane], bytes + ByteTable::kReadableBytes);
+      table.PrefetchFilter(postponed.probe);
     }
   }
 
   CTX_TARGET void LookUpPostponed() noexcept {
     const ByteTable& table = vocabulary_.byte_table();
-    const auto probe = [&](const Postponed& postponed) CTX_TARGET {
-      const char* const bytes = &text_[postponed.text];
-      return table.MakeProbe(bytes, postponed.length, bytes + ByteTable::kReadableBytes);
-    };
     std::size_t num_left = 0;
     for (std::size_t i = 0; i < num_postponed_; ++i) {
       const Postponed postponed = postponed_[i];
-      const ByteTable::Probe its_probe = probe(postponed);
       postponed_[num_left] = postponed;  // without a branch: hard to guess
-      hashes_[num_left] = its_probe.hash;
-      num_left += table.MayHold(its_probe);
+      num_left += table.MayHold(postponed.probe);
     }
-    for (std::size_t i = 0; i < num_left; ++i) table.Prefetch({0, hashes_[i], 0});
+    for (std::size_t i = 0; i < num_left; ++i) table.Prefetch(postponed_[i].probe);
     for (std::size_t i = 0; i < num_left; ++i) {
-      const auto& [key, text, length] = postponed_[i];
-      const Rank rank = table.FindProbe(probe(postponed_[i]), &text_[text]);
+      const auto& [key, text, probe] = postponed_[i];
+      const Rank rank = table.FindProbe(probe, &text_[text]);
       if (rank >= vocabulary_.num_merged()) continue;
       keys_[key] = rank << kPositionBits | (key / kEight % kPositions);
     }
@@ -340,7 +346,6 @@ class Lanes {
   std::array<std::uint32_t, kGroups> active_;    // the groups with something to do are in front
   std::array<Step, kGroups> steps_;              // of those
   std::array<Postponed, 2 * kCount> postponed_;
-  std::array<std::uint64_t, 2 * kCount> hashes_;
   std::size_t num_postponed_ = 0;
   const Vocabulary& vocabulary_;
   const char* readable_end_;

@@ -89,7 +89,8 @@ class PreTokenTable {
       kTooLongKey};
 
   static std::size_t NumPlaces(std::size_t num_tokens) noexcept {
-    return std::bit_ceil(num_tokens / kTokensOfPlace + 2);
+    // A larger table would hold more of the rarest tokens, and less of it would be near.
+    return std::bit_ceil(num_tokens / 8 + 2);
   }
   static std::uint64_t ShortKey(std::uint64_t word, std::size_t length) noexcept {
     const std::size_t i = std::min<std::size_t>(length, 9);

@@ -57,7 +57,7 @@ class ShortMemo {
 
   /// Pre-tokens that are looked up together.
   struct alignas(64) Batch {
-    static constexpr std::size_t kMaxSize = 512;
+    static constexpr std::size_t kMaxSize = 1024;
 
     std::array<FewIds, kMaxSize + 8> ids;
     std::array<std::uint16_t, kMaxSize + 8> missed;  // numbers of those to look up, in order

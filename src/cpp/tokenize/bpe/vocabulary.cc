@@ -306,8 +306,13 @@ Vocabulary Vocabulary::FromModel(const ModelDefinition& model) {
   return vocabulary;
 }
 
-const ByteBridges* Vocabulary::byte_bridges() const {
+const ByteBridges* Vocabulary::byte_bridges(std::size_t num_bytes) const {
   if (!table_->has_byte_bridges) return nullptr;
+  // Merging as many takes about as long as making the bridges.
+  constexpr std::size_t kWorthIt = std::size_t{1} << 14;
+  const std::size_t num_before =
+      table_->num_bytes_to_cut.fetch_add(num_bytes, std::memory_order_relaxed);
+  if (num_before + num_bytes < kWorthIt) return nullptr;
   std::call_once(table_->byte_bridges_made, [this] {
     ByteBridges& made = table_->byte_bridges.emplace(table_->bridges);
     for (Rank rank = 0; rank < table_->num_findable; ++rank) made.Insert(Bytes(rank));

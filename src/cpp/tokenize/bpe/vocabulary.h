@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -135,8 +136,9 @@ class Vocabulary {
     return table_->has_bridges ? &table_->bridges : nullptr;
   }
   /// Likewise for any bytes; nullptr also where nobody knows whether merging gives every token.
-  /// Made when first asked for: may throw std::bad_alloc.
-  const ByteBridges* byte_bridges() const;
+  /// Asked for before so many bytes are cut. Made (which may throw std::bad_alloc) when they are
+  /// enough to be worth it, together with those before; nullptr until then.
+  const ByteBridges* byte_bridges(std::size_t num_bytes) const;
   /// By rank, of all that Find finds.
   const ByteTable& byte_table() const noexcept { return table_->byte_table; }
   /// What became of pre-tokens, by id.
@@ -161,6 +163,7 @@ class Vocabulary {
     Bridges bridges;
     bool has_bridges = false;
     bool has_byte_bridges = false;
+    mutable std::atomic<std::size_t> num_bytes_to_cut = 0;
     mutable std::once_flag byte_bridges_made;
     mutable std::optional<ByteBridges> byte_bridges;
     mutable ShortMemo short_memo;
