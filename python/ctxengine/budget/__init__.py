@@ -25,6 +25,8 @@ How it decides:
 
 from __future__ import annotations
 
+from ctxengine.budget.cache_plan import Breakpoint, CachePlan, NextCall, Sent
+from ctxengine.budget.cache_rules import CacheRules
 from ctxengine.budget.planner import plan
 from ctxengine.budget.request import Budget, Item, Section
 from ctxengine.budget.result import (
@@ -38,15 +40,20 @@ from ctxengine.budget.result import (
 )
 
 __all__ = [
+    "Breakpoint",
     "Budget",
+    "CachePlan",
+    "CacheRules",
     "CutChoice",
     "Dropped",
     "Duplicate",
     "Item",
+    "NextCall",
     "Plan",
     "Predicted",
     "Section",
     "SectionUse",
+    "Sent",
     "Shortened",
     "plan",
 ]
