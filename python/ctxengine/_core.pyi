@@ -209,10 +209,21 @@ class DecodeStreamBatch(metaclass=_PybindType):
 
 # --- chat ---
 
-# role, content, name, reasoning, channel, tool calls as (name, arguments as JSON), whether the
-# content was several texts, now joined by a newline
+# name, arguments as JSON, arguments as text, id
+_Call: TypeAlias = tuple[str, str, str | None, str | None]
+# tool_call_id, recipient, content_type, (type, text) of each part
+_RareFields: TypeAlias = tuple[str | None, str | None, str | None, tuple[tuple[str, str], ...]]
+# role, content, name, reasoning, channel, tool calls, rare fields, whether the content was several
+# texts, now joined by a newline
 _Message: TypeAlias = tuple[
-    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...], bool
+    str,
+    str,
+    str | None,
+    str | None,
+    str | None,
+    tuple[_Call, ...],
+    _RareFields | None,
+    bool,
 ]
 
 class CountTable(metaclass=_PybindType):
@@ -224,7 +235,13 @@ class CountTable(metaclass=_PybindType):
 
 class ChatTemplate(metaclass=_PybindType):
     def __init__(
-        self, name: str, enable_thinking: bool, estimate_tools: bool, date: str | None, /
+        self,
+        name: str,
+        enable_thinking: bool,
+        estimate_tools: bool,
+        date: str | None,
+        harmony_system: str = "{}",
+        /,
     ) -> None: ...
     @property
     def takes_date(self) -> bool: ...
@@ -253,6 +270,7 @@ class ChatTemplate(metaclass=_PybindType):
         add_generation_prompt: bool,
         encoding: Encoding,
         table: CountTable | None = None,
+        first_generated: int = -1,
         /,
     ) -> npt.NDArray[np.uint32]: ...
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ctxengine.tokenize import Encoding
 
 # A later question, under which a template shows the messages before it as all later prompts will.
-_LATER: Converted = ("user", "x", None, None, None, (), False)
+_LATER: Converted = ("user", "x", None, None, None, (), None, False)
 
 
 def _with_text_before(message: Any, block: str, path: str) -> Any:
@@ -235,12 +235,12 @@ class Prompt:
     def _carrier(self, blocks: Sequence[str]) -> Converted:
         """Return the last user message with the blocks before the user's own text."""
         assert self.carrier is not None
-        role, content, *rest, has_joined_parts = self.native_history[self.carrier]
         written = [block for block in blocks if block]
-        # _with_text_before puts the blocks before a list of parts as a part of their own.
-        own = field_of(self.history[self.carrier], "content")
-        joined = has_joined_parts or (bool(written) and not isinstance(own, str))
-        return (role, "\n".join([*written, content]), *rest, joined)  # type: ignore[return-value]
+        if not written:
+            return self.native_history[self.carrier]
+        message = self.history[self.carrier]
+        carrier = _with_text_before(message, "\n".join(written), f"history[{self.carrier}]")
+        return convert_messages([carrier], "history")[0]
 
     def messages(self, kept: list[int], blocks: Sequence[str]) -> tuple[Any, ...]:
         """Return a choice as the caller's own objects."""

@@ -7,18 +7,20 @@ tokenizes each message once; an unchanged message is found in a table the next t
 Messages are mappings or objects with attributes of the same names (pydantic models, dataclasses),
 or the JSON text of a list of them, and are never changed. Read are ``role``, ``content`` (text, or
 a list of text parts, joined by a newline as vLLM does for ChatML's and Qwen's templates),
-``name``, ``tool_calls``, ``reasoning_content`` (or ``reasoning``, vLLM's newer name of it) and, for
-harmony, ``channel``. Tool-call arguments given as JSON text are parsed first and written as the
+``name``, ``tool_calls``, ``reasoning_content`` (or ``reasoning``, vLLM's newer name of it), for
+gpt-oss ``tool_call_id`` and, for harmony, ``channel``, ``recipient``, ``content_type`` and its
+structured contents. Tool-call arguments given as JSON text are parsed first and written as the
 templates' ``tojson`` writes them, as vLLM and SGLang do before they render; so the text and the
-object form count alike.
+object form count alike. For gpt-oss vLLM shows the text as it is, and so do we.
 
-Passed over is what does not reach the model: ``tool_call_id``, ``id``, ``status``, ``weight``,
-marks for prompt caches (``cache_control``), and what only answers carry (``annotations``,
-``parsed``). Every other field of a mapping is an :class:`~ctxengine.errors.ArgumentError` that
-names ``messages[i].field``, never a count that is nearly right: ``refusal``, ``audio``,
-``thinking_blocks``, ``reasoning_details`` and so on, which providers show to the model in ways of
-their own, and fields that are not known. Null and the empty list are as absent. Of an object,
-whose other attributes are its own affair, only such known fields are refused.
+Passed over is what does not reach the model: ``tool_call_id`` for the other templates, ``id``,
+``status``, ``weight``, marks for prompt caches (``cache_control``), and what only answers carry
+(``annotations``, ``parsed``). Every other field of a mapping is an
+:class:`~ctxengine.errors.ArgumentError` that names ``messages[i].field``, never a count that is
+nearly right: ``refusal``, ``audio``, ``thinking_blocks``, ``reasoning_details`` and so on, which
+providers show to the model in ways of their own, and fields that are not known. Null and the empty
+list are as absent. Of an object, whose other attributes are its own affair, only such known fields
+are refused.
 
 =========================  ================================================================
 template                   what it equals
@@ -31,15 +33,27 @@ template                   what it equals
 ``llama3``                 Llama 3 instruct models, no tools
 ``llama3.1``               Llama 3.1, 3.2 (text) and 3.3 instruct models, with tools (in the first
                            user message) and the date that the system message shows
-``harmony``                gpt-oss as ``openai-harmony`` renders a list of messages; no tools
+``gpt-oss``                OpenAI chat messages and tools for gpt-oss, mapped onto harmony as
+                           vLLM does and rendered as ``openai-harmony`` does
+``harmony``                harmony messages, as the ``to_dict`` of ``openai-harmony`` has them,
+                           rendered as it does for completion
 ``openai``                 the published count rule for API models; a count, not a rendering;
                            an estimate for models that it was not published for
 =========================  ================================================================
+
+gpt-oss: there are two references, which differ. ``gpt-oss`` follows vLLM's chat completions (the
+version that makes the leading system or developer message the instructions) on top of
+``openai-harmony`` 0.0.8: types of parameters as that library writes them, results of tools under
+the name that their ``tool_call_id`` tells, several calls in one message. The chat template
+published with the weights writes schemas otherwise, an empty line after the instructions, results
+as JSON strings, and shows one call a message; give it to servers that use it (transformers,
+SGLang). Both drop all reasoning before the last final answer.
 """
 
 from __future__ import annotations
 
 from ctxengine.chat.count import count_messages, count_request, encode_messages
+from ctxengine.chat.harmony import HarmonySystem
 from ctxengine.chat.report import CountReport, Reuse
 from ctxengine.chat.table import CacheInfo, cache_clear, cache_info
 from ctxengine.chat.template import Template
@@ -47,6 +61,7 @@ from ctxengine.chat.template import Template
 __all__ = [
     "CacheInfo",
     "CountReport",
+    "HarmonySystem",
     "Reuse",
     "Template",
     "cache_clear",

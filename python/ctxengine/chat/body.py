@@ -9,14 +9,23 @@ Anthropic's messages, and what vLLM and SGLang add to the former.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ctxengine.chat.convert import is_absent
+from ctxengine.chat.harmony import HarmonySystem
 from ctxengine.chat.template import Template
 from ctxengine.errors import ArgumentError
 
 _COUNTED = frozenset(
-    ("add_generation_prompt", "chat_template_kwargs", "messages", "tool_choice", "tools")
+    (
+        "add_generation_prompt",
+        "chat_template_kwargs",
+        "messages",
+        "reasoning_effort",
+        "tool_choice",
+        "tools",
+    )
 )
 # Sampling, limits of the output, constrained decoding, what the answer shows, routing, billing.
 _WITHOUT_EFFECT = frozenset((
@@ -72,7 +81,6 @@ _REFUSED = {
     "output_format": _SERVER,
     "prediction": _SERVER,
     "previous_response_id": "messages that the server holds cannot be counted; give them here",
-    "reasoning_effort": _SERVER,
     "response_format": "whether a schema is written into the prompt is the server's choice; count "
     "the body without it, or with the schema's text in a message",
     "system": "give it as the first message, with role 'system'",
@@ -99,6 +107,7 @@ def _with_kwargs(template: Template, kwargs: Any) -> Template:
         "estimate_tools": template.estimate_tools,
         "date": template.date,
         "published": template.published,
+        "system": template.system,
     }
     for name, value in kwargs.items():
         if is_absent(value):
@@ -120,9 +129,22 @@ def _with_kwargs(template: Template, kwargs: Any) -> Template:
     return template
 
 
+def _with_effort(template: Template, effort: Any) -> Template:
+    if template.name != "gpt-oss":
+        raise ArgumentError(f"body.reasoning_effort: {_SERVER}")
+    system = HarmonySystem() if template.system is None else template.system
+    try:
+        system = replace(system, reasoning_effort=effort)
+    except ArgumentError as error:
+        raise ArgumentError(f"body.{error}") from None
+    return Template("gpt-oss", system=system)
+
+
 def _check_tool_choice(body: Mapping[str, Any], template: Template) -> None:
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "required") or is_absent(body.get("tools")) or not template.exact:
+    if choice in (None, "auto", "required") or is_absent(body.get("tools")):
+        return
+    if not template.is_rendering and not template.exact:
         return
     raise ArgumentError(
         "body.tool_choice: with such a choice some servers show the model fewer tools; count the "
@@ -149,6 +171,9 @@ def body_options(body: Mapping[str, Any], template: Template) -> BodyOptions:
     kwargs = body.get("chat_template_kwargs")
     if kwargs is not None:
         template = _with_kwargs(template, kwargs)
+    effort = body.get("reasoning_effort")
+    if effort is not None:
+        template = _with_effort(template, effort)
     generation = body.get("add_generation_prompt")
     if generation is None:
         generation = True

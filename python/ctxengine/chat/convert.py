@@ -8,17 +8,30 @@ from typing import Any, TypeAlias
 
 from ctxengine.errors import ArgumentError
 
-# One message as the core takes it: role, content, name, reasoning, channel, tool calls, and whether
-# the content was several texts, now joined by a newline.
+# A call's name, its arguments as JSON and, where they came so, as text, and its id.
+ConvertedCall: TypeAlias = tuple[str, str, str | None, str | None]
+# What few messages have: tool_call_id, recipient, content_type, and the type and text of each part
+# of a content that was not one text.
+RareFields: TypeAlias = tuple[str | None, str | None, str | None, tuple[tuple[str, str], ...]]
+# One message as the core takes it: role, content, name, reasoning, channel, tool calls, rare
+# fields, and whether the content was several texts, now joined by a newline.
 Converted: TypeAlias = tuple[
-    str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...], bool
+    str,
+    str,
+    str | None,
+    str | None,
+    str | None,
+    tuple[ConvertedCall, ...],
+    RareFields | None,
+    bool,
 ]
 
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 _TEXT_PARTS = frozenset(("text", "input_text", "output_text"))
+_HARMONY_PARTS = frozenset(("system_content", "developer_content"))
 _READ = frozenset((
     "role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content",
-    "channel", "type",
+    "channel", "type", "recipient", "content_type",
 ))  # fmt: skip
 # Known not to reach the prompt: marks for prompt caches, and what only answers carry.
 _PART_WITHOUT_EFFECT = frozenset(
@@ -29,14 +42,12 @@ _NOT_SHOWN = "no template shows this field"
 _CONTINUED = "an open message that the model continues is not counted"
 _REFUSED = {
     "audio": _NOT_SHOWN,
-    "content_type": _NOT_SHOWN,
     "function_call": _NOT_SHOWN,
     "images": _NOT_SHOWN,
     "partial": _CONTINUED,
     "phase": _NOT_SHOWN,
     "prefix": _CONTINUED,
     "reasoning_details": "no template shows this field; give the text as reasoning_content",
-    "recipient": _NOT_SHOWN,
     "refusal": _NOT_SHOWN,
     "thinking": "no template shows this field; give the text as reasoning_content",
     "thinking_blocks": "no template shows this field; give the text as reasoning_content",
@@ -94,19 +105,21 @@ def _text_or_none(message: Any, name: str, path: str) -> str | None:
     raise ArgumentError(f"{path}.{name}: must be a string, not {type(value).__name__}")
 
 
-def _part_text(part: Any, path: str) -> str:
+def _part(part: Any, path: str) -> tuple[str, str]:
     if isinstance(part, str):
-        return part
+        return "text", part
     kind = field_of(part, "type")
     if not isinstance(kind, str):
         raise ArgumentError(f"{path}.type: missing or not a string")
+    if kind in _HARMONY_PARTS and isinstance(part, Mapping):
+        return kind, _to_json(dict(part), path)
     if kind not in _TEXT_PARTS:
         raise ArgumentError(f"{path}.type: cannot count a part of type {kind!r}, only text")
     text = field_of(part, "text")
     if not isinstance(text, str):
         raise ArgumentError(f"{path}.text: missing or not a string")
     _refuse_others(part, _PART_FIELDS, path)
-    return text
+    return "text", text
 
 
 def _to_json(value: Any, path: str) -> str:
@@ -130,7 +143,7 @@ def _arguments_json(arguments: Any, path: str) -> str:
     return _to_json(dict(arguments), path)
 
 
-def _tool_calls(message: Any, path: str) -> tuple[tuple[str, str], ...]:
+def _tool_calls(message: Any, path: str) -> tuple[ConvertedCall, ...]:
     calls = field_of(message, "tool_calls")
     if calls is None:
         return ()
@@ -153,8 +166,11 @@ def _tool_calls(message: Any, path: str) -> tuple[tuple[str, str], ...]:
         name = field_of(function, "name")
         if not isinstance(name, str):
             raise ArgumentError(f"{where}.name: missing or not a string")
-        arguments = _arguments_json(field_of(function, "arguments"), f"{where}.arguments")
-        converted.append((name, arguments))
+        given = field_of(function, "arguments")
+        arguments = _arguments_json(given, f"{where}.arguments")
+        text = "" if given is None else given if isinstance(given, str) else None
+        call_id = field_of(call, "id")
+        converted.append((name, arguments, text, call_id if isinstance(call_id, str) else None))
     return tuple(converted)
 
 
@@ -179,8 +195,8 @@ def _convert_message(message: Any, path: str) -> Converted:
     _check_fields(message, path)
     calls = _tool_calls(message, path)
     reasoning = _reasoning(message, path)
-    _text_or_none(message, "tool_call_id", path)
     content = field_of(message, "content")
+    parts: tuple[tuple[str, str], ...] = ()
     has_joined_parts = False
     if content is None:
         if role != "assistant" or not (calls or reasoning):
@@ -195,13 +211,21 @@ def _convert_message(message: Any, path: str) -> Converted:
             raise ArgumentError(f"{path}.content: {why}")
         content = ""
     elif isinstance(content, Sequence) and not isinstance(content, (str, bytes, bytearray)):
-        parts = [_part_text(part, f"{path}.content[{k}]") for k, part in enumerate(content)]
-        content = "\n".join(parts)
+        parts = tuple([_part(part, f"{path}.content[{k}]") for k, part in enumerate(content)])
+        content = "\n".join([text for _, text in parts])
         has_joined_parts = len(parts) > 1
+        if len(parts) == 1 and parts[0][0] == "text":
+            parts = ()
     elif not isinstance(content, str):
         raise ArgumentError(
             f"{path}.content: must be text or a list of parts, not {type(content).__name__}"
         )
+    call_id = _text_or_none(message, "tool_call_id", path)
+    recipient = _text_or_none(message, "recipient", path)
+    content_type = _text_or_none(message, "content_type", path)
+    rare: RareFields | None = None
+    if parts or call_id is not None or recipient is not None or content_type is not None:
+        rare = (call_id, recipient, content_type, parts)
     return (
         role,
         content,
@@ -209,6 +233,7 @@ def _convert_message(message: Any, path: str) -> Converted:
         reasoning,
         _text_or_none(message, "channel", path),
         calls,
+        rare,
         has_joined_parts,
     )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _FOR_ENCODING = {
     "cl100k_base": "openai",
     "o200k_base": "openai",
-    "o200k_harmony": "harmony",
+    "o200k_harmony": "gpt-oss",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
 }
@@ -23,6 +23,7 @@ _FOR_MODEL = (
     (r"qwen3-[\d.]+b(-a[\d.]+b)?", "qwen3"),
     (r"qwen3-[\d.]+b(-a[\d.]+b)?-instruct-2507", "qwen3-instruct-2507"),
     (r"qwen3-[\d.]+b(-a[\d.]+b)?-thinking-2507", "qwen3-thinking-2507"),
+    (r"gpt-oss-(20b|120b)", "gpt-oss"),
     (r"(meta-)?llama-3-[\d]+b-instruct", "llama3"),
     (r"(meta-)?llama-3\.1-[\d]+b-instruct", "llama3.1"),
     (r"llama-3\.2-[13]b-instruct", "llama3.1"),
@@ -56,12 +57,6 @@ def name_for_model(model: str) -> str:
     for pattern, name in _FOR_MODEL:
         if re.fullmatch(pattern, short):
             return name
-    if re.match("gpt-oss-", short):
-        raise UnknownTokenError(
-            f"no template is known for model {model!r}: its servers write a system message (date, "
-            "reasoning effort) before the request's; give template='harmony' and all messages as "
-            "harmony shows them, that one included"
-        )
     raise UnknownTokenError(
         f"no template is known for model {model!r}; known: {', '.join(_core.chat_template_names())}"
     )

@@ -13,13 +13,11 @@ from ctxengine.chat.families import (
     name_for_model,
     shows_today,
 )
+from ctxengine.chat.harmony import HarmonySystem
 from ctxengine.chat.report import Reuse
 from ctxengine.errors import ArgumentError, UnknownTokenError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from ctxengine.tokenize import Encoding
 
 
@@ -46,6 +44,9 @@ class Template:
     published : bool
         ``openai`` only: False when the rule was not published for the model, only for others;
         reports then say ``exact=False``. :meth:`for_model` knows.
+    system : HarmonySystem, optional
+        ``gpt-oss`` only: what its system message says. By default what ``openai-harmony`` writes by
+        default, which shows no date; as servers write one, reports then say ``exact=False``.
 
     Raises
     ------
@@ -59,7 +60,9 @@ class Template:
     Immutable; safe to use from several threads.
     """
 
-    __slots__ = ("_native", "date", "enable_thinking", "estimate_tools", "name", "published")
+    __slots__ = (
+        "_native", "date", "enable_thinking", "estimate_tools", "name", "published", "system",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Template:
         estimate_tools: bool = False,
         date: str | None = None,
         published: bool = True,
+        system: HarmonySystem | None = None,
     ) -> None:
         if not enable_thinking and name != "qwen3":
             raise ArgumentError(f"enable_thinking: template {name!r} has no such choice")
@@ -78,10 +82,19 @@ class Template:
             raise ArgumentError(f"published: template {name!r} is")
         if date is not None and not isinstance(date, str):
             raise ArgumentError(f"date: must be text, not {type(date).__name__}")
-        self._native = _core.ChatTemplate(name, enable_thinking, estimate_tools, date)
+        if system is not None:
+            if name != "gpt-oss":
+                raise ArgumentError(f"system: template {name!r} has no such choice")
+            if not isinstance(system, HarmonySystem):
+                raise ArgumentError(f"system: must be HarmonySystem, not {type(system).__name__}")
+        shown = HarmonySystem() if system is None else system
+        self._native = _core.ChatTemplate(
+            name, enable_thinking, estimate_tools, date, shown._json()
+        )
         if date is not None and not self._native.takes_date:
             raise ArgumentError(f"date: template {name!r} shows none")
         self.name = name
+        self.system = system
         self.date = date
         self.enable_thinking = enable_thinking
         self.estimate_tools = estimate_tools
@@ -100,6 +113,7 @@ class Template:
         enable_thinking: bool = True,
         estimate_tools: bool = False,
         date: str | None = None,
+        system: HarmonySystem | None = None,
     ) -> Template:
         """Return the template of a published model.
 
@@ -108,15 +122,13 @@ class Template:
         model : str
             Such as ``"Qwen/Qwen3-8B"`` or ``"gpt-4o-mini"``; an organisation in front and a weight
             format behind are passed over.
-        enable_thinking, estimate_tools, date
+        enable_thinking, estimate_tools, date, system
             As in the constructor.
 
         Raises
         ------
         UnknownTokenError
             When the model's template is none of these; give one by name if you know it to be equal.
-            Also for gpt-oss, whose servers show a system message of their own before the request's:
-            ``harmony`` counts it only where it is given.
         ArgumentError
             For an option that the model's template does not have; for Llama 3.2 without a date,
             which its template would take from the clock.
@@ -132,6 +144,7 @@ class Template:
             estimate_tools=estimate_tools,
             date=date,
             published=name != "openai" or has_published_rule(model),
+            system=system,
         )
 
     @classmethod
@@ -163,6 +176,11 @@ class Template:
             return "OpenAI has not published the count rule for this model, only for earlier ones"
         if self.estimate_tools:
             return "no exact count is published for tools, tool calls and tool results"
+        if self.name == "gpt-oss" and self.system is None:
+            return (
+                "servers of gpt-oss write the date into the system message; give what yours writes "
+                "as Template('gpt-oss', system=HarmonySystem(conversation_start_date=...))"
+            )
         return ""
 
     @property
@@ -259,20 +277,16 @@ class Template:
         replies = convert_messages(reply if isinstance(reply, (list, tuple)) else [reply], "reply")
         if not replies:
             raise ArgumentError("reply: must hold at least one message")
-        following = "tool" if replies[-1][5] else "user"
-        next_message: Converted = (following, "", None, None, None, (), False)
+        next_message = _next_message(replies[-1])
         native = resolve(self, encoding)[1]._native
 
-        def encode(part: list[Converted], part_tools: list[str]) -> npt.NDArray[np.uint32]:
-            return self._native.encode(part, part_tools, False, native)
-
-        if self.name == "harmony":
-            # Rendered together with what precedes it, reasoning would be gone already.
-            generated = [int(i) for m in replies for i in encode([m], [])]
-            before = [*encode(prompt, tools_json).tolist(), *generated]
-        else:
-            before = encode([*prompt, *replies], tools_json).tolist()
-        after = encode([*prompt, *replies, next_message], tools_json).tolist()
+        # As generated, with what the family drops once the next turn has begun.
+        before = self._native.encode(
+            [*prompt, *replies], tools_json, False, native, None, len(prompt)
+        ).tolist()
+        after = self._native.encode(
+            [*prompt, *replies, next_message], tools_json, False, native
+        ).tolist()
         reusable = next(
             (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
             min(len(before), len(after)),
@@ -284,6 +298,7 @@ class Template:
         options += ", estimate_tools=True" if self.estimate_tools else ""
         options += "" if self.date is None else f", date={self.date!r}"
         options += "" if self.published else ", published=False"
+        options += "" if self.system is None else f", system={self.system!r}"
         return f"Template({self.name!r}{options})"
 
     def __eq__(self, other: object) -> bool:
@@ -293,20 +308,26 @@ class Template:
         return hash(self.__reduce__())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = (self.enable_thinking, self.estimate_tools, self.date, self.published)
-        return _make_template, (self.name, *options)
+        options = tuple((option, getattr(self, option)) for option in _OPTIONS)
+        return _make_template, (self.name, options)
 
 
-def _make_template(
-    name: str, enable_thinking: bool, estimate_tools: bool, date: str | None, published: bool
-) -> Template:
-    return Template(
-        name,
-        enable_thinking=enable_thinking,
-        estimate_tools=estimate_tools,
-        date=date,
-        published=published,
-    )
+_OPTIONS = ("enable_thinking", "estimate_tools", "date", "published", "system")
+
+
+def _make_template(name: str, options: tuple[tuple[str, Any], ...]) -> Template:
+    return Template(name, **dict(options))
+
+
+def _next_message(reply: Converted) -> Converted:
+    """Return what follows a reply: the result of its first call, or the user's next message."""
+    calls, recipient = reply[5], reply[6] and reply[6][1]
+    if calls:
+        return ("tool", "", None, None, None, (), (calls[0][3], None, None, ()), False)
+    if recipient is not None:
+        rare = (None, "assistant", None, ())
+        return ("tool", "", recipient, None, "commentary", (), rare, False)
+    return ("user", "", None, None, None, (), None, False)
 
 
 def resolve(

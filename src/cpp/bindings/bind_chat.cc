@@ -22,8 +22,9 @@ namespace {
 
 using tokenize::Encoding;
 
-chat::Rendered Render(const ChatTemplate& self, const ChatRequest& request) {
-  const chat::Conversation conversation = request.conversation();
+chat::Rendered Render(const ChatTemplate& self, const ChatRequest& request,
+                      std::int64_t first_generated = -1) {
+  const chat::Conversation conversation = request.conversation(first_generated);
   chat::Validate(*self.family, self.options, conversation.messages, "messages");
   chat::ValidateRequest(*self.family, self.options, conversation);
   chat::Rendered rendered;
@@ -66,14 +67,15 @@ py::tuple Count(const ChatTemplate& self, const py::list& messages, const py::li
 
 py::array_t<TokenId> Encode(const ChatTemplate& self, const py::list& messages,
                             const py::list& tools, bool add_generation_prompt,
-                            const Encoding& encoding, chat::CountTable* table) {
+                            const Encoding& encoding, chat::CountTable* table,
+                            std::int64_t first_generated) {
   RequireRendering(self);
   chat::ValidateEncoding(*self.family, encoding);
   const ChatRequest request(messages, tools, add_generation_prompt);
   std::vector<TokenId> ids;
   {
     const ReleaseGilForLongWork release(request.size_bytes());
-    chat::EncodeRendered(Render(self, request), encoding, table, ids);
+    chat::EncodeRendered(Render(self, request, first_generated), encoding, table, ids);
   }
   return ArrayOfIds(std::move(ids));
 }
@@ -117,15 +119,16 @@ void RegisterChat(py::module_& module) {
 
   py::class_<ChatTemplate>(module, "ChatTemplate")
       .def(py::init([](const std::string& name, bool enable_thinking, bool estimate_tools,
-                       std::optional<std::string> date) {
+                       std::optional<std::string> date, std::string harmony_system) {
              ChatTemplate self{&chat::FindTemplate(name), {}};
              self.options.enable_thinking = enable_thinking;
              self.options.estimate_tools = estimate_tools;
              if (date) self.options.date = *std::move(date);
+             self.options.harmony_system = std::move(harmony_system);
              return self;
            }),
            py::arg("name"), py::arg("enable_thinking"), py::arg("estimate_tools"), py::arg("date"),
-           py::pos_only())
+           py::arg("harmony_system") = "{}", py::pos_only())
       .def_property_readonly("is_rendering",
                              [](const ChatTemplate& self) { return self.family->is_rendering; })
       .def_property_readonly(
@@ -143,7 +146,7 @@ void RegisterChat(py::module_& module) {
       .def("render", RenderSegments, messages, tools, generation, py::pos_only())
       .def("count", Count, messages, tools, generation, encoding, table, py::pos_only())
       .def("encode", Encode, messages, tools, generation, encoding, py::arg("table") = py::none(),
-           py::pos_only());
+           py::arg("first_generated") = -1, py::pos_only());
 
   module.def("chat_template_names", [] {
     std::vector<std::string> names;

@@ -1,10 +1,13 @@
 // The messages of one call, as Python hands them over: tuples (role, content, name, reasoning,
-// channel, tool calls, has joined parts) that python/ctxengine/chat/convert.py has made.
+// channel, tool calls, rare fields, has joined parts) that python/ctxengine/chat/convert.py has
+// made. A tool call is (name, arguments as JSON, arguments as text or None, id or None); rare
+// fields are None or (tool_call_id, recipient, content_type, ((part's type, text), ...)).
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -27,8 +30,10 @@ class ChatRequest {
   explicit ChatRequest(const py::list& messages);
   ChatRequest(const py::list& messages, const py::list& tools, bool add_generation_prompt);
 
-  chat::Conversation conversation() const {
-    return {messages_, tools_json_, add_generation_prompt_};
+  /// `first_generated` as in chat::Conversation; negative for none.
+  chat::Conversation conversation(std::int64_t first_generated = -1) const {
+    return {messages_, tools_json_, add_generation_prompt_,
+            static_cast<std::size_t>(first_generated)};
   }
   /// Of all texts together.
   std::size_t size_bytes() const noexcept { return size_bytes_; }
@@ -37,6 +42,7 @@ class ChatRequest {
   std::string_view View(py::handle text);
   std::optional<std::string_view> OptionalView(py::handle text);
   chat::Message MessageFrom(py::handle item);
+  void ReadRareFields(const py::tuple& fields, chat::Message& message);
 
   std::vector<Utf8Text> strings_;
   std::vector<chat::Message> messages_;

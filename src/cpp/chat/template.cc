@@ -20,18 +20,16 @@ constexpr std::array<string_view, 8> kQwen3Tokens = {
     "<think>",      "</think>",   "<tool_response>", "</tool_response>"};
 constexpr std::array<string_view, 4> kLlama3Tokens = {"<|begin_of_text|>", "<|start_header_id|>",
                                                       "<|end_header_id|>", "<|eot_id|>"};
-constexpr std::array<string_view, 4> kHarmonyTokens = {"<|start|>", "<|channel|>", "<|message|>",
-                                                       "<|end|>"};
+constexpr std::array<string_view, 6> kHarmonyTokens = {"<|start|>", "<|channel|>", "<|message|>",
+                                                       "<|end|>",   "<|call|>",    "<|constrain|>"};
 
 constexpr std::array<Role, 3> kPlainRoles = {Role::kSystem, Role::kUser, Role::kAssistant};
 constexpr std::array<Role, 4> kToolRoles = {Role::kSystem, Role::kUser, Role::kAssistant,
                                             Role::kTool};
-constexpr std::array<Role, 4> kHarmonyRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
-                                               Role::kAssistant};
 constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
                                            Role::kAssistant, Role::kTool};
 
-constexpr std::array<Template, 9> kTemplates = {{
+constexpr std::array<Template, 10> kTemplates = {{
     {.name = "chatml",
      .control_tokens = kChatmlTokens,
      .roles = kPlainRoles,
@@ -79,10 +77,14 @@ constexpr std::array<Template, 9> kTemplates = {{
      .render = RenderLlama31},
     {.name = "harmony",
      .control_tokens = kHarmonyTokens,
-     .roles = kHarmonyRoles,
+     .roles = kAllRoles,
      .takes_reasoning = false,
-     .joins_parts = false,
      .render = RenderHarmony},
+    {.name = "gpt-oss",
+     .control_tokens = kHarmonyTokens,
+     .roles = kAllRoles,
+     .takes_tools = true,
+     .render = RenderGptOss},
     {.name = "openai",
      .is_rendering = false,
      .roles = kAllRoles,
@@ -97,6 +99,35 @@ bool OnlyEstimates(const Template& family) { return !family.is_rendering; }
 
 [[noreturn]] void Refuse(string_view path, std::size_t index, string_view field, string_view why) {
   throw ArgumentError(StrCat(path, "[", index, "].", field, ": ", why));
+}
+
+// A harmony message's structured contents stand where openai-harmony takes them.
+void ValidateStructured(const Message& message, string_view path, std::size_t index) {
+  for (const ContentPart& part : message.parts) {
+    const bool is_system = part.kind == ContentPart::Kind::kSystemContent;
+    if (part.kind == ContentPart::Kind::kText ||
+        message.role == (is_system ? Role::kSystem : Role::kDeveloper)) {
+      continue;
+    }
+    Refuse(path, index, "content",
+           is_system ? "a system_content stands in system messages only"
+                     : "a developer_content stands in developer messages only");
+  }
+}
+
+// What only harmony's own messages have.
+void RefuseHarmonyFields(const Template& family, const Message& message, string_view path,
+                         std::size_t index) {
+  const auto refuse = [&](string_view field, string_view what) {
+    Refuse(path, index, field,
+           StrCat("template '", family.name, "' has no ", what, "; 'harmony' has"));
+  };
+  if (message.channel) refuse("channel", "channels");
+  if (message.recipient) refuse("recipient", "recipients");
+  if (message.content_type) refuse("content_type", "content types");
+  for (const ContentPart& part : message.parts) {
+    if (part.kind != ContentPart::Kind::kText) refuse("content", "structured contents");
+  }
 }
 
 constexpr string_view kEstimateHint =
@@ -133,6 +164,7 @@ const Template& FindTemplate(string_view name) {
 
 void Validate(const Template& family, const TemplateOptions& options,
               std::span<const Message> messages, string_view path) {
+  const bool is_harmony = family.render == RenderHarmony;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const Message& message = messages[i];
     if (std::ranges::find(family.roles, message.role) == family.roles.end()) {
@@ -145,7 +177,8 @@ void Validate(const Template& family, const TemplateOptions& options,
       }
       if (!family.takes_tools) {
         Refuse(path, i, "tool_calls",
-               StrCat("template '", family.name, "' has no rendering for tool calls"));
+               StrCat("template '", family.name, "' has no rendering for tool calls",
+                      is_harmony ? "; give each as a message with a recipient" : ""));
       }
       if (family.one_tool_call && message.tool_calls.size() > 1) {
         Refuse(path, i, "tool_calls",
@@ -163,8 +196,13 @@ void Validate(const Template& family, const TemplateOptions& options,
              StrCat("template '", family.name,
                     "' has no published way to join several texts; give one"));
     }
-    if (message.channel && family.render != RenderHarmony) {
-      Refuse(path, i, "channel", StrCat("template '", family.name, "' has no channels"));
+    if (is_harmony) {
+      if (message.role == Role::kTool && !message.name) {
+        Refuse(path, i, "name", "missing; harmony shows a tool's message under its name");
+      }
+      ValidateStructured(message, path, i);
+    } else {
+      RefuseHarmonyFields(family, message, path, i);
     }
     if (OnlyEstimates(family) && !options.estimate_tools) {
       if (message.role == Role::kTool) Refuse(path, i, "role", kEstimateHint);

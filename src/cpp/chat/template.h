@@ -23,7 +23,8 @@ namespace ctx::chat {
 inline constexpr std::int64_t kTemplateOwned = -1;
 
 /// A run of segments whose tokens do not depend on its neighbours, because it begins with a control
-/// token (or, for a count rule, because the rule counts it by itself). Ends where the next begins.
+/// token (or because the family's reference encodes it, or a count rule counts it, by itself). Ends
+/// where the next begins. Encode chunk by chunk.
 struct Chunk {
   std::size_t first_segment;
   std::int64_t message;       ///< index of the message it belongs to, or kTemplateOwned
@@ -65,6 +66,7 @@ struct TemplateOptions {
   bool enable_thinking = true;       ///< qwen3: false closes an empty reasoning block in the prompt
   bool estimate_tools = false;       ///< openai: count tools although no exact rule is published
   std::string date = "26 Jul 2024";  ///< llama3.1: "Today Date", by default the template's own
+  std::string harmony_system = "{}";  ///< gpt-oss: the system message's SystemContent as JSON
 };
 
 /// One family. `render` expects what `Validate` and `ValidateRequest` accept.
@@ -79,7 +81,7 @@ struct Template {
   bool needs_first_message = false;  ///< the family's template fails on an empty list
   /// A user message that only wraps a tool's result (IsWrappedToolResponse) continues its turn.
   bool wraps_tool_results = false;
-  bool joins_parts = true;  ///< several texts of one message are shown joined by a newline
+  bool joins_parts = true;  ///< several texts of one message are shown, mostly joined by a newline
   bool takes_date = false;  ///< TemplateOptions::date is shown
   /// Throws ArgumentError for what only the whole conversation shows.
   void (*check)(const Conversation&) = nullptr;
@@ -116,6 +118,7 @@ void RenderQwen3(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderQwen3Instruct2507(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderQwen3Thinking2507(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderHarmony(const Conversation&, const TemplateOptions&, Rendered&);
+void RenderGptOss(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderLlama3(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderLlama31(const Conversation&, const TemplateOptions&, Rendered&);
 void CountOpenai(const Conversation&, const TemplateOptions&, Rendered&);

@@ -101,13 +101,42 @@ TEST_CASE("what a family cannot show is refused, naming the place") {
   CHECK_THROWS_AS(FindTemplate("nothing"), UnknownTokenError);
 }
 
+TEST_CASE("gpt-oss shows a call, its result and the tools under harmony's names") {
+  std::vector<Message> messages = {Says(Role::kUser, "u"), Says(Role::kAssistant, ""),
+                                   Says(Role::kTool, "r")};
+  messages[1].tool_calls = {{"f", "{\"a\": 1}", "{\"a\":1}", "c"}};
+  messages[1].reasoning = "t";
+  messages[2].tool_call_id = "c";
+  const std::vector<std::string_view> tools = {
+      R"({"type": "function", "function": {"name": "f", "parameters": {"type": "object",
+          "properties": {"a": {"type": "integer", "default": 1e2}}}}})"};
+  CHECK(
+      TextOf(RenderedBy("gpt-oss", messages, tools)) ==
+      "<|start|>system<|message|><|end|>"
+      "<|start|>developer<|message|># Tools\n\n## functions\n\nnamespace functions {\n\n"
+      "type f = (_: {\na?: number, // default: 100.0\n}) => any;\n\n} // namespace functions<|end|>"
+      "<|start|>user<|message|>u<|end|>"
+      "<|start|>assistant<|channel|>analysis<|message|>t<|end|>"
+      "<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{\"a\":1}<|call|>"
+      "<|start|>functions.f to=assistant<|channel|>commentary<|message|>r<|end|>"
+      "<|start|>assistant");
+  messages[2].tool_call_id = "d";
+  CHECK_THROWS_WITH_AS(RenderedBy("gpt-oss", messages),
+                       "messages[2].tool_call_id: no tool call has this id; the result is shown "
+                       "under the name of its call",
+                       ArgumentError);
+}
+
 TEST_CASE("a failing allocation leaves a rendering's caller with an exception alone") {
   const std::vector<Message> messages = {Says(Role::kUser, "u"), Says(Role::kAssistant, "a")};
+  const std::vector<std::string_view> tools = {
+      R"({"type": "function", "function": {"name": "f", "description": "d"}})"};
+  const std::vector<std::string_view> no_tools;
   for (const Template& family : AllTemplates()) {
     const std::int64_t failures = testing::FailEveryAllocation(
         [&] {
           Rendered out;
-          family.render({messages, {}, true}, {}, out);
+          family.render({messages, family.takes_tools ? tools : no_tools, true}, {}, out);
         },
         [] {});
     CHECK(failures > 0);
