@@ -25,8 +25,10 @@ How it decides:
 
 from __future__ import annotations
 
+from ctxengine.budget.break_even import BreakEven, break_even
 from ctxengine.budget.cache_plan import Breakpoint, CachePlan, NextCall, Sent
 from ctxengine.budget.cache_rules import CacheRules
+from ctxengine.budget.lint import Finding, lint
 from ctxengine.budget.planner import plan
 from ctxengine.budget.request import Budget, Item, Section
 from ctxengine.budget.result import (
@@ -40,6 +42,7 @@ from ctxengine.budget.result import (
 )
 
 __all__ = [
+    "BreakEven",
     "Breakpoint",
     "Budget",
     "CachePlan",
@@ -47,6 +50,7 @@ __all__ = [
     "CutChoice",
     "Dropped",
     "Duplicate",
+    "Finding",
     "Item",
     "NextCall",
     "Plan",
@@ -55,5 +59,7 @@ __all__ = [
     "SectionUse",
     "Sent",
     "Shortened",
+    "break_even",
+    "lint",
     "plan",
 ]
