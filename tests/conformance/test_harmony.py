@@ -422,7 +422,7 @@ def test_gpt_oss_by_name_shows_the_default_system_message(harmony: Any) -> None:
     )
 
 
-CONVERSATIONS = json.loads((ROOT / "tests/data/conversations/harmony.json").read_text())
+CONVERSATIONS = json.loads((ROOT / "tests/data/harmony_conversations.json").read_text())
 
 
 @pytest.mark.parametrize("case", CONVERSATIONS, ids=lambda case: case["name"])
