@@ -20,7 +20,7 @@ from ctxengine.cli import main
 from ctxengine.cli.io import Progress, pieces
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/support_chat.json"
-COMMANDS = ["demo", "plan", "count", "encode", "decode", "bench"]
+COMMANDS = ["demo", "plan", "count", "encode", "decode", "models", "bench"]
 
 
 @pytest.fixture
@@ -685,3 +685,49 @@ def _unread(pipe):
     import termios
 
     return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+
+
+# --- models ---
+
+
+def test_models_are_listed(capsys):
+    assert main(["models"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        "name",
+        "context_window",
+        "max_input_tokens",
+        "max_output_tokens",
+        "encoding",
+    ]
+    assert ["gpt-4o", "128000", "-", "16384", "o200k_base"] in [line.split() for line in lines]
+    assert main(["models", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [model["name"] for model in report["models"]] == [line.split()[0] for line in lines]
+
+
+def test_one_model_with_its_sources(capsys):
+    assert main(["models", "azure/gpt-4o-2024-05-13"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^name +gpt-4o-2024-05-13$", out, re.MULTILINE)
+    assert re.search(r"^sources +https://", out, re.MULTILINE)
+    assert main(["models", "gpt-4o", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["context_window"] == 128_000
+
+
+def test_an_unknown_model_and_a_table_of_ones_own(capsys, tmp_path):
+    assert main(["models", "gpt-4p"]) == 3
+    assert "unknown model 'gpt-4p'" in capsys.readouterr().err
+    path = tmp_path / "own.json"
+    entry = {"like": "gpt-4o", "context_window": 9000}
+    path.write_text(
+        json.dumps(
+            {"format": "ctxengine.models/1", "as_of": "2026-12-01", "models": {"acme": entry}}
+        )
+    )
+    assert main(["models", "acme", "--table", str(path)]) == 0
+    assert re.search(r"^context_window +9000$", capsys.readouterr().out, re.MULTILINE)
+    path.write_text("{}")
+    assert main(["models", "--table", str(path)]) == 3
+    assert "format: expected" in capsys.readouterr().err
+    assert main(["models", "--table", str(tmp_path / "absent.json")]) == 3

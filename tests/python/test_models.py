@@ -13,7 +13,7 @@ from ctxengine import models
 from ctxengine.errors import ArgumentError, LoadError, UnknownModelError, UnknownTokenError
 from ctxengine.models import MediaTokens, ModelTable
 from ctxengine.models import table as table_module
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary_families import package_file
 
@@ -336,7 +336,7 @@ def test_a_rule_is_published_for_the_versions_that_it_names():
         "claude-opus-5",
     ):
         assert models.facts(name).count_rule == "estimate", name
-    for name in ("Qwen/Qwen3-8B", "Qwen/Qwen2.5-7B-Instruct-AWQ", "gpt-oss-120b"):
+    for name in ("Qwen/Qwen3-8B", "Qwen/Qwen2.5-7B-Instruct-AWQ", "Llama-3.3-70B-Instruct"):
         assert models.facts(name).count_rule == "published", name
 
 
@@ -488,6 +488,7 @@ WRONG = [
     ({"format": "ctxengine.models/2", "as_of": "2026-12-01"}, "^format: expected"),
     ({"format": "ctxengine.models/1"}, "^as_of: expected a date"),
     ({"format": "ctxengine.models/1", "as_of": "soon"}, "^as_of: expected a date"),
+    ({"format": "ctxengine.models/1", "as_of": "20261201"}, "^as_of: expected a date"),
     (HEAD | {"modles": {}}, "^modles: unknown field"),
     (HEAD | {"models": []}, "^models: expected an object"),
     (HEAD | {"models": {"m": 1}}, r"^models\.m: expected an object"),
@@ -563,3 +564,62 @@ def test_a_long_chain_is_refused():
     chain = {f"m{i}": {"like": f"m{i + 1}"} for i in range(2000)} | {"m2000": {"provider": "p"}}
     with pytest.raises(LoadError, match="like: leads round in a circle, or too far"):
         TABLE.with_models(chain)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80))
+def test_any_name_is_known_or_unknown(name):
+    pieces = ("gpt-4o", "azure/", "ft:", "-latest", "@1", ":", "us.", "")
+    for spelling in (spelling for piece in pieces for spelling in (piece + name, name + piece)):
+        try:
+            facts = models.facts(spelling)
+        except UnknownModelError:
+            continue
+        assert facts.name in TABLE.names()
+
+
+WORDS = st.sampled_from(
+    [
+        *("format", "as_of", "prefixes", "sources", "encodings", "models", "image_rules", "names"),
+        *(
+            "audio_rules",
+            "pdf_rules",
+            "kind",
+            "tiles",
+            "patches",
+            "cells",
+            "crops",
+            "fixed",
+            "exact",
+        ),
+        *("source", "base", "per_tile", "details", "tokens", "auto", "max_edge", "budget", "image"),
+        *("like", "aliases", "provider", "context_window", "encoding", "gpt-4o", "m", "r"),
+        *("tokens_per_second", "tokens_per_page", "multiplier_percent", "2026-12-01"),
+    ]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 1 << 70)
+    | st.floats()
+    | WORDS
+    | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(WORDS, VALUES, max_size=6), st.dictionaries(WORDS, VALUES, max_size=6))
+def test_any_file_is_read_or_refused(top, rule):
+    for document in (
+        HEAD | {key: value for key, value in top.items() if key not in HEAD},
+        HEAD | {"image_rules": {"r": rule | {"exact": True, "source": "s"}}},
+        HEAD | {"models": {"m": rule}},
+    ):
+        try:
+            table = TABLE._over(document)
+        except LoadError:
+            continue
+        for name in table.names()[:3]:
+            assert table.facts(name).name == name

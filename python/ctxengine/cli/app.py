@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from ctxengine.cli import bench, count, decode, demo, encode, plan
+from ctxengine.cli import bench, count, decode, demo, encode, models, plan
 from ctxengine.cli.io import EXIT_BAD_INPUT, EXIT_NO, InputError
 from ctxengine.errors import BudgetExceeded, CtxEngineError
 
@@ -26,7 +26,7 @@ exit codes:
   0 done     1 the answer is no (over a limit, does not fit)     2 wrong command line
   3 bad or unreadable input     130 interrupted     141 the reader of the output went away"""
 
-_COMMANDS = (demo, plan, count, encode, decode, bench)
+_COMMANDS = (demo, plan, count, encode, decode, models, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -102,12 +102,13 @@ class Reader:
 
     def date(self, field: str) -> None:
         """Check an ISO date."""
-        try:
-            date.fromisoformat(self.node[field])
-        except (KeyError, TypeError, ValueError):
-            raise self.fail(
-                field, f"expected a date such as '2026-11-21', got {self.node.get(field)!r:.80}"
-            ) from None
+        value = self.node.get(field)
+        try:  # files are compared by their dates as text, so there is one way to write one
+            right = isinstance(value, str) and date.fromisoformat(value).isoformat() == value
+        except ValueError:
+            right = False
+        if not right:
+            raise self.fail(field, f"expected a date such as '2026-11-21', got {value!r:.80}")
 
     def names(self, field: str) -> list[str]:
         """Return a list of names, empty when it is absent."""
