@@ -35,6 +35,11 @@ template                   what it equals
                            user message) and the date that the system message shows
 ``gpt-oss``                OpenAI chat messages and tools for gpt-oss, mapped onto harmony as
                            vLLM does and rendered as ``openai-harmony`` does
+``mistral-v3``             Mistral's formats by the version of the tokenizer (SentencePiece's or
+``mistral-v7``             tekken), as ``mistral-common`` encodes a request, with tools; what it
+``mistral-v11``            refuses is refused
+``mistral-v13``
+``mistral-v13-reasoning``  the same for models whose vocabulary has ``[THINK]``
 ``harmony``                harmony messages, as the ``to_dict`` of ``openai-harmony`` has them,
                            rendered as it does for completion
 ``openai``                 the published count rule for API models; a count, not a rendering;

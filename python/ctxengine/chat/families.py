@@ -28,6 +28,11 @@ _FOR_MODEL = (
     (r"(meta-)?llama-3\.1-[\d]+b-instruct", "llama3.1"),
     (r"llama-3\.2-[13]b-instruct", "llama3.1"),
     (r"llama-3\.3-[\d]+b-instruct", "llama3.1"),
+    (r"mistral-7b-instruct-v0\.3|mixtral-8x22b-instruct-v0\.1", "mistral-v3"),
+    (r"mistral-(nemo|large)-instruct-2407|ministral-8b-instruct-2410", "mistral-v3"),
+    (r"mistral-large-instruct-2411|mistral-small-24b-instruct-2501", "mistral-v7"),
+    (r"mistral-small-3\.1-24b-instruct-2503", "mistral-v7"),
+    (r"mistral-small-3\.2-24b-instruct-2506", "mistral-v11"),
     (r"gpt-3\.5-turbo(?!-0301)(-.*)?", "openai"),
     (r"(gpt-4|gpt-4o|gpt-4\.1|gpt-4\.5|gpt-5|chatgpt-4o|o1|o3|o4)(-.*)?", "openai"),
 )

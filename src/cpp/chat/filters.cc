@@ -155,4 +155,33 @@ std::size_t JsonDepth(string_view json) noexcept {
   return deepest;
 }
 
+string_view JsonField(string_view object, string_view name) noexcept {
+  if (!object.starts_with('{')) return {};
+  std::size_t depth = 0;
+  string_view key;
+  std::size_t begin = 0;  // of what was last seen at the top: a key or a value
+  for (std::size_t i = 0; i < object.size();) {
+    const char c = object[i];
+    if (c == '"') {
+      i = EndOfString(object, i);
+      continue;
+    }
+    if (depth == 1 && c == ':') {
+      key = object.substr(begin, i - begin);
+      begin = i + 2;  // after the space that tojson writes
+    } else if (depth == 1 && (c == ',' || c == '}')) {
+      if (key.size() == name.size() + 2 && key.substr(1, name.size()) == name) {
+        return object.substr(begin, i - begin);
+      }
+      begin = i + 2;
+    }
+    if (c == '{' || c == '[') {
+      if (++depth == 1) begin = i + 1;
+    }
+    if (c == '}' || c == ']') --depth;
+    ++i;
+  }
+  return {};
+}
+
 }  // namespace ctx::chat

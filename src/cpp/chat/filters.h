@@ -2,6 +2,7 @@
 // and of the environment that transformers sets up for chat templates.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -18,5 +19,9 @@ std::string IndentJson(std::string_view json);
 
 /// How many arrays and objects of a JSON text lie in each other at most.
 std::size_t JsonDepth(std::string_view json) noexcept;
+
+/// Of an object as json.dumps writes it the value of a field, as written there; empty when there is
+/// none, or when `object` is no object.
+std::string_view JsonField(std::string_view object, std::string_view name) noexcept;
 
 }  // namespace ctx::chat

@@ -22,6 +22,23 @@ constexpr std::array<string_view, 4> kLlama3Tokens = {"<|begin_of_text|>", "<|st
                                                       "<|end_header_id|>", "<|eot_id|>"};
 constexpr std::array<string_view, 6> kHarmonyTokens = {"<|start|>", "<|channel|>", "<|message|>",
                                                        "<|end|>",   "<|call|>",    "<|constrain|>"};
+// The first 9 are those of v3, 12 of v7, 14 of v11 and v13, and all of v13 with reasoning.
+constexpr std::array<string_view, 16> kMistralTokens = {"<s>",
+                                                        "</s>",
+                                                        "[INST]",
+                                                        "[/INST]",
+                                                        "[AVAILABLE_TOOLS]",
+                                                        "[/AVAILABLE_TOOLS]",
+                                                        "[TOOL_CALLS]",
+                                                        "[TOOL_RESULTS]",
+                                                        "[/TOOL_RESULTS]",
+                                                        "[SYSTEM_PROMPT]",
+                                                        "[/SYSTEM_PROMPT]",
+                                                        "[TOOL_CONTENT]",
+                                                        "[CALL_ID]",
+                                                        "[ARGS]",
+                                                        "[THINK]",
+                                                        "[/THINK]"};
 
 constexpr std::array<Role, 3> kPlainRoles = {Role::kSystem, Role::kUser, Role::kAssistant};
 constexpr std::array<Role, 4> kToolRoles = {Role::kSystem, Role::kUser, Role::kAssistant,
@@ -29,7 +46,7 @@ constexpr std::array<Role, 4> kToolRoles = {Role::kSystem, Role::kUser, Role::kA
 constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
                                            Role::kAssistant, Role::kTool};
 
-constexpr std::array<Template, 10> kTemplates = {{
+constexpr std::array<Template, 15> kTemplates = {{
     {.name = "chatml",
      .control_tokens = kChatmlTokens,
      .roles = kPlainRoles,
@@ -75,6 +92,50 @@ constexpr std::array<Template, 10> kTemplates = {{
      .takes_date = true,
      .check = CheckLlama31,
      .render = RenderLlama31},
+    {.name = "mistral-v3",
+     .control_tokens = std::span(kMistralTokens).first(9),
+     .roles = kAllRoles,
+     .takes_tools = true,
+     .takes_reasoning = false,
+     .needs_first_message = true,
+     .joins_parts = false,
+     .check = CheckMistralV3,
+     .render = RenderMistralV3},
+    {.name = "mistral-v7",
+     .control_tokens = std::span(kMistralTokens).first(12),
+     .roles = kAllRoles,
+     .takes_tools = true,
+     .takes_reasoning = false,
+     .needs_first_message = true,
+     .joins_parts = false,
+     .check = CheckMistralV7,
+     .render = RenderMistralV7},
+    {.name = "mistral-v11",
+     .control_tokens = std::span(kMistralTokens).first(14),
+     .roles = kAllRoles,
+     .takes_tools = true,
+     .takes_reasoning = false,
+     .needs_first_message = true,
+     .joins_parts = false,
+     .check = CheckMistralV11,
+     .render = RenderMistralV11},
+    {.name = "mistral-v13",
+     .control_tokens = std::span(kMistralTokens).first(14),
+     .roles = kAllRoles,
+     .takes_tools = true,
+     .takes_reasoning = false,
+     .needs_first_message = true,
+     .joins_parts = false,
+     .check = CheckMistralV13,
+     .render = RenderMistralV13},
+    {.name = "mistral-v13-reasoning",
+     .control_tokens = std::span(kMistralTokens).first(16),
+     .roles = kAllRoles,
+     .takes_tools = true,
+     .needs_first_message = true,
+     .joins_parts = false,
+     .check = CheckMistralV13,
+     .render = RenderMistralV13},
     {.name = "harmony",
      .control_tokens = kHarmonyTokens,
      .roles = kAllRoles,
@@ -187,9 +248,10 @@ void Validate(const Template& family, const TemplateOptions& options,
     }
     if (message.reasoning && !family.takes_reasoning) {
       Refuse(path, i, "reasoning_content",
-             family.is_rendering
+             !family.is_rendering ? "the API models do not take reasoning back as text"
+             : is_harmony
                  ? "harmony keeps reasoning in a message of its own with channel 'analysis'"
-                 : "the API models do not take reasoning back as text");
+                 : "this format has no place for reasoning");
     }
     if (message.has_joined_parts && !family.joins_parts && !options.estimate_tools) {
       Refuse(path, i, "content",
