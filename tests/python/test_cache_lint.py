@@ -6,7 +6,7 @@ import copy
 import json
 
 import pytest
-from ctxengine.budget import break_even, lint
+from ctxengine.budget import break_even, lint, stored_content
 from ctxengine.errors import ArgumentError
 from ctxengine.pricing import PriceTable
 
@@ -328,3 +328,17 @@ def test_break_even_in_other_cases():
             break_even(8000, 60000, 32000, 2000, "anthropic", **bad)
     with pytest.raises(ArgumentError):
         break_even(-1, 60000, 32000, 2000, "anthropic")
+
+
+@pytest.mark.parametrize("storage", [0, 900, 3_600])
+def test_stored_content_pays_from_so_many_calls_on(storage):
+    pays = stored_content(50_000, 1, 3600, "gemini-2.5-pro", storage_price=storage).calls
+    for calls in range(1, 10):
+        made = stored_content(50_000, calls, 3600, "gemini-2.5-pro", storage_price=storage)
+        assert made.sent == calls * 50_000 * 1000
+        assert made.stored == 50_000 * (1000 + storage + calls * 100)
+        assert (made.stored < made.sent) == (calls >= pays)
+    with pytest.raises(ArgumentError, match="4096"):
+        stored_content(4000, 1, 3600, "gemini-2.5-pro", storage_price=storage)
+    with pytest.raises(ArgumentError):
+        stored_content(50_000, 1, -1, "gemini-2.5-pro", storage_price=storage)

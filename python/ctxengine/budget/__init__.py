@@ -25,7 +25,7 @@ How it decides:
 
 from __future__ import annotations
 
-from ctxengine.budget.break_even import BreakEven, break_even
+from ctxengine.budget.break_even import BreakEven, StoredContent, break_even, stored_content
 from ctxengine.budget.cache_plan import Breakpoint, CachePlan, NextCall, Sent
 from ctxengine.budget.cache_rules import CacheRules
 from ctxengine.budget.lint import Finding, lint
@@ -59,7 +59,9 @@ __all__ = [
     "SectionUse",
     "Sent",
     "Shortened",
+    "StoredContent",
     "break_even",
     "lint",
     "plan",
+    "stored_content",
 ]

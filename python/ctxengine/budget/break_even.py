@@ -134,3 +134,81 @@ def break_even(
         saving,
         calls,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """What a stored prefix costs that is paid by the hour, beside sending it each time.
+
+    Amounts are in the unit of :class:`BreakEven`.
+
+    Attributes
+    ----------
+    currency : str
+        Empty without prices.
+    sent : int
+        Cost of sending the prefix in every call.
+    stored : int
+        Cost of storing it once, keeping it, and reading it in every call.
+    calls : int or None
+        From how many calls in this time on storing is cheaper; None: never.
+    """
+
+    currency: str
+    sent: int
+    stored: int
+    calls: int | None
+
+
+def stored_content(
+    tokens: int,
+    calls: int,
+    seconds: int,
+    rules: CacheRules | str,
+    *,
+    storage_price: int,
+    prices: PriceTable | None = None,
+) -> StoredContent:
+    """Compare a cached content that is paid by the hour (Gemini's) with sending it each time.
+
+    Parameters
+    ----------
+    tokens : int
+        Tokens of the prefix.
+    calls : int
+        How many calls use it while it is kept.
+    seconds : int
+        How long it is kept.
+    rules : CacheRules or str
+        Rules, or the name of rules or of a model.
+    storage_price : int
+        Price of a token for an hour, in the unit of the result: 1,000,000 pico-units are
+        "1.00 per million tokens and hour".
+    prices : PriceTable, optional
+        Prices of the model.
+
+    Raises
+    ------
+    ArgumentError
+        A number is negative, or the prefix is shorter than what can be stored.
+
+    Examples
+    --------
+    >>> stored_content(50_000, 10, 3600, "gemini-2.5-pro", storage_price=3_600).calls
+    6
+    """
+    rules = _rules_from(rules)
+    numbers = {"tokens": tokens, "calls": calls, "seconds": seconds}
+    for name, value in (numbers | {"storage_price": storage_price}).items():
+        _whole(name, value)
+    if tokens < rules.min_tokens:
+        raise ArgumentError(f"tokens: {tokens}, at least {rules.min_tokens} can be stored")
+    unit = unit_prices(rules, prices, tokens)
+    fixed = tokens * unit.input + -(-tokens * storage_price * seconds // 3600)
+    saving = tokens * (unit.input - unit.read)
+    return StoredContent(
+        unit.currency,
+        calls * tokens * unit.input,
+        fixed + calls * tokens * unit.read,
+        fixed // saving + 1 if saving > 0 else None,
+    )

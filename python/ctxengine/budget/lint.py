@@ -23,7 +23,7 @@ _IDENTITY = 64  # more blocks than this are not tried as a shift of the history
 
 @functools.cache
 def _volatile_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """What changes from call to call: points in time, dates, random identifiers."""
+    """Return what changes from call to call: points in time, dates, random identifiers."""
     return (
         (
             "a time stamp",
