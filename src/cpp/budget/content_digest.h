@@ -43,7 +43,19 @@ inline std::uint64_t DigestOf(std::string_view bytes, std::uint64_t kind) {
   std::size_t left = bytes.size();
   std::uint64_t one = kind ^ kOdd[2];
   std::uint64_t two = bytes.size() ^ kOdd[3];
-  // Two chains, so that one multiplication does not wait for the other.
+  // Chains beside each other, so that one multiplication does not wait for the other.
+  if (left >= 64) {
+    std::uint64_t three = kOdd[0];
+    std::uint64_t four = kOdd[1];
+    for (; left >= 64; left -= 64, at += 64) {
+      one = Fold(one ^ Load(at), kOdd[0] ^ Load(at + 8));
+      two = Fold(two ^ Load(at + 16), kOdd[1] ^ Load(at + 24));
+      three = Fold(three ^ Load(at + 32), kOdd[2] ^ Load(at + 40));
+      four = Fold(four ^ Load(at + 48), kOdd[3] ^ Load(at + 56));
+    }
+    one = JoinDigests(one, three);
+    two = JoinDigests(two, four);
+  }
   for (; left >= 32; left -= 32, at += 32) {
     one = Fold(one ^ Load(at), kOdd[0] ^ Load(at + 8));
     two = Fold(two ^ Load(at + 16), kOdd[1] ^ Load(at + 24));

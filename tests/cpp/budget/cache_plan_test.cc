@@ -267,7 +267,7 @@ TEST_CASE("what two prompts have in common is found by their chained digests") {
 
 TEST_CASE("a digest tells texts apart by every byte, their length, order and kind") {
   std::vector<std::uint64_t> seen;
-  std::string text(70, 'a');
+  std::string text(150, 'a');
   for (std::size_t length = 0; length <= text.size(); ++length) {
     seen.push_back(DigestOf(std::string_view(text).substr(0, length), 0));
     seen.push_back(DigestOf(std::string_view(text).substr(0, length), 1));
@@ -279,6 +279,11 @@ TEST_CASE("a digest tells texts apart by every byte, their length, order and kin
       seen.push_back(DigestOf(text, 0));
       byte = kept;
     }
+  }
+  for (std::size_t i = 0; i + 8 < text.size(); i += 8) {  // words that change places
+    std::string moved(text.size(), 'c');
+    moved.replace(i, 8, "swapped!");
+    seen.push_back(DigestOf(moved, 0));
   }
   seen.push_back(JoinDigests(1, 2));
   seen.push_back(JoinDigests(2, 1));
