@@ -46,6 +46,9 @@ template                   what it equals
                            an estimate for models that it was not published for
 =========================  ================================================================
 
+Any other template: :meth:`Template.from_jinja` has jinja2 render it, as ``transformers`` does, and
+splits the text only at special tokens that the template itself wrote.
+
 gpt-oss: there are two references, which differ. ``gpt-oss`` follows vLLM's chat completions (the
 version that makes the leading system or developer message the instructions) on top of
 ``openai-harmony`` 0.0.8: types of parameters as that library writes them, results of tools under

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ctxengine import _core
 from ctxengine.chat.convert import Converted, convert_messages, convert_tools
@@ -18,6 +18,8 @@ from ctxengine.chat.report import Reuse
 from ctxengine.errors import ArgumentError, UnknownTokenError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ctxengine.tokenize import Encoding
 
 
@@ -61,7 +63,8 @@ class Template:
     """
 
     __slots__ = (
-        "_native", "date", "enable_thinking", "estimate_tools", "name", "published", "system",
+        "_jinja", "_native", "date", "enable_thinking", "estimate_tools", "name", "published",
+        "system",
     )  # fmt: skip
 
     def __init__(
@@ -93,12 +96,76 @@ class Template:
         )
         if date is not None and not self._native.takes_date:
             raise ArgumentError(f"date: template {name!r} shows none")
+        self._jinja: tuple[Any, ...] | None = None
         self.name = name
         self.system = system
         self.date = date
         self.enable_thinking = enable_thinking
         self.estimate_tools = estimate_tools
         self.published = published
+
+    @classmethod
+    def from_jinja(
+        cls,
+        source: str,
+        encoding: Encoding,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        date: datetime | None = None,
+        max_seconds: float = 2.0,
+        max_chars: int = 1 << 26,
+    ) -> Template:
+        """Return a template that jinja2 renders, as ``transformers`` does.
+
+        For models whose template is none of :meth:`names`. Messages are given to the template as
+        they are, with a null content as empty text, a single text part as its text, and the
+        arguments of calls as objects, as vLLM gives them.
+
+        Parameters
+        ----------
+        source : str
+            The template, as in ``chat_template.jinja`` or ``tokenizer_config.json``.
+        encoding : Encoding
+            The model's; the rendering is split at its special tokens.
+        variables : mapping, optional
+            What else the template reads: ``bos_token``, ``eos_token``, ``enable_thinking``, ...
+        date : datetime, optional
+            What ``strftime_now`` shows. Without it, a template that asks is an error: the date is
+            never taken from the clock.
+        max_seconds, max_chars
+            Limits of one rendering. The time is looked at in every turn of a loop and every call.
+
+        Raises
+        ------
+        ArgumentError
+            For a source that is no template, naming its line. When it is used: for what the
+            template raises, with the line; for one that exceeds a limit; for a message that spells
+            a special token where the template looks into the text (cuts or searches it), so that
+            it cannot be told whose the token is; for another encoding than this.
+        ImportError
+            Without jinja2, which the extra ``ctxengine[jinja]`` installs.
+
+        Notes
+        -----
+        Only special tokens that the template itself writes are special; the same spelling in a
+        message is ordinary text. Every call renders the whole conversation, twice where a text
+        holds a character that special tokens begin or end with, and tokenizes the whole: O(text),
+        with nothing kept from call to call, some 10 to 100 times the cost of a native template. In
+        a report a message's share is that of its own texts; what frames them counts as the
+        template's. The sandbox keeps a template from the interpreter; run those of strangers with
+        small limits.
+
+        """
+        from ctxengine.chat.jinja import JinjaTemplate
+
+        if not isinstance(getattr(encoding, "_native", None), _core.Encoding):
+            raise ArgumentError(f"encoding: must be Encoding, not {type(encoding).__name__}")
+        native = JinjaTemplate(source, encoding, variables or {}, date, max_seconds, max_chars)
+        made = cls("chatml")
+        made.name = "jinja"
+        made._native = cast("_core.ChatTemplate", native)
+        made._jinja = (source, encoding, dict(variables or {}), date, max_seconds, max_chars)
+        return made
 
     @staticmethod
     def names() -> list[str]:
@@ -294,6 +361,8 @@ class Template:
         return Reuse(len(before), reusable)
 
     def __repr__(self) -> str:
+        if self._jinja is not None:
+            return f"<Template of {len(self._jinja[0])} characters of jinja for {self._jinja[1]!r}>"
         options = "" if self.enable_thinking else ", enable_thinking=False"
         options += ", estimate_tools=True" if self.estimate_tools else ""
         options += "" if self.date is None else f", date={self.date!r}"
@@ -305,14 +374,30 @@ class Template:
         return isinstance(other, Template) and self.__reduce__() == other.__reduce__()
 
     def __hash__(self) -> int:
-        return hash(self.__reduce__())
+        return hash(self.__reduce__() if self._jinja is None else self._jinja[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._jinja is not None:
+            return _make_jinja, self._jinja
         options = tuple((option, getattr(self, option)) for option in _OPTIONS)
         return _make_template, (self.name, options)
 
 
 _OPTIONS = ("enable_thinking", "estimate_tools", "date", "published", "system")
+
+
+def _make_jinja(
+    source: str, encoding: Encoding, variables: Mapping[str, Any], *limits: Any
+) -> Template:
+    date, max_seconds, max_chars = limits
+    return Template.from_jinja(
+        source,
+        encoding,
+        variables=variables,
+        date=date,
+        max_seconds=max_seconds,
+        max_chars=max_chars,
+    )
 
 
 def _make_template(name: str, options: tuple[tuple[str, Any], ...]) -> Template:
