@@ -378,8 +378,12 @@ class JinjaTemplate:
             return None
         return dict(zip(map(ord, needed), free, strict=False))
 
+    def _is_within_a_token(self, text: str) -> bool:
+        core = text.strip()
+        return core != "" and core in self._joined_spellings
+
     def _hide(self, text: str, replaced: dict[int, str]) -> str:
-        if text and text.strip() in self._joined_spellings and text.strip():
+        if self._is_within_a_token(text):
             return text.translate(replaced)
         return self._any_edge.sub(lambda match: replaced[ord(match[0])], text)
 
@@ -405,12 +409,14 @@ class JinjaTemplate:
         tools = [json.loads(tool) for tool in tools_json] or None
         text = self._plain(messages, tools, generation)
         strings = list(_strings([messages, tools]))
+        if not any(map(self._is_within_a_token, strings)) and not any(
+            map(self._any_edge.search, strings)
+        ):
+            return self._split(text, {})
         replaced = self._replacement(strings, text)
         back = {} if replaced is None else {ord(new): chr(old) for old, new in replaced.items()}
         marked: str | None = None
         if replaced is not None:
-            if all(self._hide(string, replaced) == string for string in strings):
-                return self._split(text, back)
             marked = self._marked(messages, tools, generation, replaced)
         if marked is None or marked.translate(back) != text:
             self._refuse_spellings(strings)
