@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 
 import pytest
-from ctxengine.budget import break_even, lint, stored_content
-from ctxengine.errors import ArgumentError
+from ctxengine.budget import CachePlan, break_even, lint, stored_content
+from ctxengine.errors import ArgumentError, CtxEngineError
 from ctxengine.pricing import PriceTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 MARK = {"type": "ephemeral"}
 
@@ -342,3 +345,74 @@ def test_stored_content_pays_from_so_many_calls_on(storage):
         stored_content(4000, 1, 3600, "gemini-2.5-pro", storage_price=storage)
     with pytest.raises(ArgumentError):
         stored_content(50_000, 1, -1, "gemini-2.5-pro", storage_price=storage)
+
+
+_KEYS = [
+    "role",
+    "content",
+    "type",
+    "text",
+    "tool_calls",
+    "cache_control",
+    "ttl",
+    "cachePoint",
+    "parts",
+    "function",
+    "toolUse",
+]
+_SCALARS = st.sampled_from(
+    [
+        "user",
+        "assistant",
+        "text",
+        "tool_use",
+        "",
+        " ",
+        "1h",
+        "2h",
+        None,
+        1,
+        2**70,
+        0.5,
+        True,
+        "\ud800",
+    ]
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": _SCALARS, "content": _VALUES | st.just([{"type": "text", "text": "a"}])}
+    )
+    | _VALUES,
+    max_size=4,
+)
+_BODIES = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("model", "tools", "system", "instructions", "systemInstruction", "toolConfig"), _VALUES
+    )
+    | {"messages": _MESSAGES, "contents": _MESSAGES, "input": _MESSAGES},
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    _BODIES,
+    _BODIES,
+    st.sampled_from(["anthropic", "bedrock", "openai", "openai-breakpoints", "vllm"]),
+)
+def test_whatever_comes_is_read_or_refused(one, two, rules):
+    for previous in (None, two):
+        with contextlib.suppress(CtxEngineError):
+            lint(one, rules, previous=previous)
+    with contextlib.suppress(CtxEngineError):
+        many = {"tools": 3000, "system": 3000, "messages": 3000}
+        CachePlan.for_request(one, rules, tokens=many, previous=()).apply(one)
+    with contextlib.suppress(CtxEngineError):
+        CachePlan.for_request(one, rules, tokens={"messages": 3000}, previous=()).apply(one)

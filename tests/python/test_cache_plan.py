@@ -612,6 +612,8 @@ def test_tokens_that_do_not_fit_are_refused(tokens):
         {"messages": [{"role": "user", "content": [{"type": "text", "text": {1: 2}}]}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": object()}]}]},
         {"messages": [{1: 2}]},
+        {"messages": [{"role": "user", "content": "x", "parts": [{"text": "y"}]}]},
+        {"contents": [{"role": "user", "parts": "x"}]},
         {"messages": [], "tools": 7},
         {"messages": [], "system": 7},
         b"{",

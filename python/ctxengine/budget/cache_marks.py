@@ -68,6 +68,15 @@ def _messages_key(request: Mapping[str, Any]) -> str:
     return next(key for key in ("messages", "input", "contents") if key in request)
 
 
+def _system_key(request: Mapping[str, Any], where: str) -> str:
+    from ctxengine.budget.cache_plan import system_of
+
+    key = system_of(request)[0]
+    if key not in request:
+        raise ArgumentError(f"{where}: cannot be marked")
+    return key
+
+
 def _mark(
     made: dict[str, Any],
     where: str,
@@ -79,9 +88,9 @@ def _mark(
     if section == 0:
         _copy_dict(_copy_list(made, "tools", where), item, where)[field] = mark
         return
-    owner = made
-    key = "system"
-    if section == 2:
+    if section == 1:
+        owner, key = made, _system_key(made, where)
+    else:
         owner = _copy_dict(_copy_list(made, _messages_key(made), where), item, where)
         key = "content"
     if part == 1:
@@ -106,12 +115,13 @@ def _mark_by_element(
         _copy_list(owner, "tools", where).insert(item + 1, point)
         return
     if section == 1:
+        key = _system_key(made, where)
         if part == 1:
-            made["system"] = [{"text": made["system"]}]
+            made[key] = [{"text": made[key]}]
             item = 0
-        _copy_list(made, "system", where).insert(item + 1, point)
+        _copy_list(made, key, where).insert(item + 1, point)
         return
-    message = _copy_dict(_copy_list(made, "messages", where), item, where)
+    message = _copy_dict(_copy_list(made, _messages_key(made), where), item, where)
     if part == 1:
         message["content"] = [{"text": message["content"]}]
         index = 0

@@ -289,16 +289,7 @@ def read_blocks(request: Mapping[str, Any] | Sequence[int], rules: CacheRules) -
     tools = request.get("tools")
     if tools is None and isinstance(request.get("toolConfig"), Mapping):
         tools = request["toolConfig"].get("tools")
-    system = next(
-        (
-            request[key]
-            for key in ("system", "instructions", "systemInstruction")
-            if request.get(key)
-        ),
-        None,
-    )
-    if isinstance(system, Mapping):
-        system = system.get("parts")
+    system = system_of(request)[1]
     messages = next((request[key] for key in _MESSAGE_KEYS if key in request), None)
     if messages is None:
         raise ArgumentError("request: expected messages, input or contents")
@@ -312,6 +303,19 @@ def read_blocks(request: Mapping[str, Any] | Sequence[int], rules: CacheRules) -
 _MESSAGE_KEYS = ("messages", "input", "contents")
 
 
+def system_of(request: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return where the system prompt beside the messages is, and it: a str, a list or None."""
+    for key in ("system", "instructions", "systemInstruction"):
+        system = request.get(key)
+        if system:
+            return (
+                (key + ".parts", system.get("parts"))
+                if isinstance(system, Mapping)
+                else (key, system)
+            )
+    return "system", None
+
+
 def path_of(place: tuple[int, int, int, int], request: object) -> str:
     """Where a block is in a request."""
     section, item, part, index = place
@@ -320,9 +324,8 @@ def path_of(place: tuple[int, int, int, int], request: object) -> str:
     if section == 0:
         return f"tools[{item}]" if "tools" in request else f"toolConfig.tools[{item}]"
     if section == 1:
-        if part == 1:
-            return next(key for key in ("system", "instructions") if request.get(key))
-        return f"systemInstruction.parts[{item}]" if "contents" in request else f"system[{item}]"
+        key = system_of(request)[0]
+        return key if part == 1 else f"{key}[{item}]"
     name = next(key for key in _MESSAGE_KEYS if key in request)
     of = name if isinstance(request[name], str) else f"{name}[{item}]"
     return (

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ctxengine import _core
-from ctxengine.budget.cache_plan import _allot, _parsed, _rules_from, path_of, read_blocks
+from ctxengine.budget.cache_plan import (
+    _allot,
+    _parsed,
+    _rules_from,
+    path_of,
+    read_blocks,
+    system_of,
+)
 from ctxengine.budget.cache_rules import CacheRules
 
 if TYPE_CHECKING:
@@ -408,12 +415,8 @@ def _element(request: Mapping[str, Any], place: tuple[int, int, int, int]) -> An
     if section == 0:
         return _tools(request)[item]
     if section == 1:
-        system = next(
-            request[k] for k in ("system", "instructions", "systemInstruction") if request.get(k)
-        )
-        if isinstance(system, str):
-            return system
-        return (system["parts"] if isinstance(system, Mapping) else system)[item]
+        system = system_of(request)[1]
+        return system if isinstance(system, str) else system[item]
     messages = next(request[k] for k in ("messages", "input", "contents") if k in request)
     if isinstance(messages, str):
         return messages

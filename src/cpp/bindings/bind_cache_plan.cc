@@ -520,6 +520,8 @@ class CacheBlocks {
       const std::string_view name = Ascii(key);
       if (value == Py_None) return;
       if (name == "content" || name == "parts") {
+        if (content != nullptr) Refuse(path, "either content or parts");
+        if (name == "parts" && !IsList(value)) Refuse(path, "parts: expected a list");
         content = value;
         listed = name == "parts" ? kParts : kContent;
       } else if (name == "tool_calls" && IsList(value)) {
