@@ -128,12 +128,8 @@ def split_at(specials: Sequence[str], text: str) -> Iterator[tuple[str, bool]]:
 
 @cache
 def conversations() -> dict[str, Any]:
-    """The committed conversations by name, each with its messages and its tools.
-
-    Those of harmony.json have a shape of their own.
-    """
+    """The committed conversations by name, each with its messages and its tools."""
     files = sorted((ROOT / "tests/data/conversations").glob("*.json"))
-    files = [file for file in files if file.stem != "harmony"]
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 

@@ -35,6 +35,9 @@ template                   what it equals
                            user message) and the date that the system message shows
 ``gpt-oss``                OpenAI chat messages and tools for gpt-oss, mapped onto harmony as
                            vLLM does and rendered as ``openai-harmony`` does
+``gemma2``                 Gemma 2 instruct models, no tools, no system messages
+``gemma3``                 Gemma 3 instruct models, no tools; the system's text in the first user
+                           message
 ``mistral-v3``             Mistral's formats by the version of the tokenizer (SentencePiece's or
 ``mistral-v7``             tekken), as ``mistral-common`` encodes a request, with tools; what it
 ``mistral-v11``            refuses is refused

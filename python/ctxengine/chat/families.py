@@ -28,6 +28,8 @@ _FOR_MODEL = (
     (r"(meta-)?llama-3\.1-[\d]+b-instruct", "llama3.1"),
     (r"llama-3\.2-[13]b-instruct", "llama3.1"),
     (r"llama-3\.3-[\d]+b-instruct", "llama3.1"),
+    (r"gemma-2-\d+b-it", "gemma2"),
+    (r"gemma-3-(270m|\d+b)-it", "gemma3"),
     (r"mistral-7b-instruct-v0\.3|mixtral-8x22b-instruct-v0\.1", "mistral-v3"),
     (r"mistral-(nemo|large)-instruct-2407|ministral-8b-instruct-2410", "mistral-v3"),
     (r"mistral-large-instruct-2411|mistral-small-24b-instruct-2501", "mistral-v7"),

@@ -22,6 +22,7 @@ constexpr std::array<string_view, 4> kLlama3Tokens = {"<|begin_of_text|>", "<|st
                                                       "<|end_header_id|>", "<|eot_id|>"};
 constexpr std::array<string_view, 6> kHarmonyTokens = {"<|start|>", "<|channel|>", "<|message|>",
                                                        "<|end|>",   "<|call|>",    "<|constrain|>"};
+constexpr std::array<string_view, 3> kGemmaTokens = {"<bos>", "<start_of_turn>", "<end_of_turn>"};
 // The first 9 are those of v3, 12 of v7, 14 of v11 and v13, and all of v13 with reasoning.
 constexpr std::array<string_view, 16> kMistralTokens = {"<s>",
                                                         "</s>",
@@ -40,13 +41,14 @@ constexpr std::array<string_view, 16> kMistralTokens = {"<s>",
                                                         "[THINK]",
                                                         "[/THINK]"};
 
+constexpr std::array<Role, 2> kTurnRoles = {Role::kUser, Role::kAssistant};
 constexpr std::array<Role, 3> kPlainRoles = {Role::kSystem, Role::kUser, Role::kAssistant};
 constexpr std::array<Role, 4> kToolRoles = {Role::kSystem, Role::kUser, Role::kAssistant,
                                             Role::kTool};
 constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
                                            Role::kAssistant, Role::kTool};
 
-constexpr std::array<Template, 15> kTemplates = {{
+constexpr std::array<Template, 17> kTemplates = {{
     {.name = "chatml",
      .control_tokens = kChatmlTokens,
      .roles = kPlainRoles,
@@ -92,6 +94,19 @@ constexpr std::array<Template, 15> kTemplates = {{
      .takes_date = true,
      .check = CheckLlama31,
      .render = RenderLlama31},
+    {.name = "gemma2",
+     .control_tokens = kGemmaTokens,
+     .roles = kTurnRoles,
+     .needs_first_message = true,
+     .check = CheckGemma,
+     .render = RenderGemma},
+    {.name = "gemma3",
+     .control_tokens = kGemmaTokens,
+     .roles = kPlainRoles,
+     .needs_first_message = true,
+     .joins_parts = false,
+     .check = CheckGemma,
+     .render = RenderGemma},
     {.name = "mistral-v3",
      .control_tokens = std::span(kMistralTokens).first(9),
      .roles = kAllRoles,
