@@ -9,6 +9,7 @@ import json
 import math
 import pickle
 import random
+import re
 from typing import Any
 
 import pytest
@@ -668,6 +669,23 @@ def test_reasoning_that_the_template_drops_later_does_not_move_the_cut(qwen3: An
     assert during.summarize_span == before.summarize_span
 
 
+def test_reasoning_of_an_open_turn_comes_on_top_of_the_cap(qwen3: Any) -> None:
+    loop = []
+    for k in range(6):
+        call, result = rounds(k, k + 1)
+        loop += [{**call, "reasoning_content": "thinking " * 100}, result]
+    history = [USER, *loop]
+    during = plan(5000, qwen3, history=history, history_cap=600)
+    after = plan(
+        5000,
+        qwen3,
+        history=[*history, {"role": "assistant", "content": "x"}, USER],
+        history_cap=600,
+    )
+    assert (during.summarize_span, after.summarize_span) == (None, None)
+    assert after.used < 600 < during.used
+
+
 def test_tight_cut_keeps_what_fits(qwen3: Any) -> None:
     history = conversation(60)
     tight = plan(2000, qwen3, history=history, cut="tight")
@@ -865,6 +883,130 @@ def test_only_the_templates_that_wrap_tool_results_so_read_them_so(qwen3: Any) -
     # The first message of a user begins a turn whatever it says, and so can carry texts.
     (carrier,) = plan(200, qwen3, history=[wrapped], retrieval=["x"]).messages
     assert carrier["content"].endswith("</retrieval>\n\n" + wrapped["content"])
+
+
+# --- parts of texts, known sizes, price cliffs ---
+
+
+LONG = "".join(f"{i} 你好 👩🏽\u200d💻 word, " for i in range(300))
+
+
+@pytest.mark.parametrize(
+    ("partial", "pattern"),
+    [
+        ("head", r"(?s)<retrieval>\n\[1\] (.+)\n\[\.\.\.\]()\n</retrieval>\n\nx"),
+        ("tail", r"(?s)<retrieval>\n\[1\] ()\[\.\.\.\]\n(.+)\n</retrieval>\n\nx"),
+        ("ends", r"(?s)<retrieval>\n\[1\] (.+)\n\[\.\.\.\]\n(.+)\n</retrieval>\n\nx"),
+    ],
+)
+def test_a_text_may_go_in_cut(qwen3: Any, partial: Any, pattern: Any) -> None:
+    item = Item(LONG, partial=partial)
+    for window in range(60, 400, 17):
+        made = plan(window, qwen3, history=[USER], retrieval=[item])
+        match = re.fullmatch(pattern, made.messages[0]["content"])
+        assert match
+        head, tail = match.groups()
+        assert LONG.startswith(head)
+        assert LONG.endswith(tail)
+        assert made.dropped == ()
+        (short,) = made.shortened
+        assert (short.section, short.index, short.item) == ("retrieval", 0, item)
+        assert 16 <= short.tokens <= window < short.whole_tokens
+        # One character takes a few tokens at most, and the gap is one that cuts cannot fill.
+        assert window - 12 <= made.used <= window
+        if partial == "ends":
+            assert abs(qwen3.count(head) - qwen3.count(tail)) <= 12
+    assert plan(35, qwen3, history=[USER], retrieval=[item]).shortened == ()
+    whole = plan(20_000, qwen3, history=[USER], retrieval=[item])
+    assert (whole.shortened, LONG in whole.messages[0]["content"]) == ((), True)
+    assert json.loads(json.dumps(made.to_dict()))["shortened"][0]["tokens"] == short.tokens
+
+
+def test_the_most_useful_text_for_a_token_is_cut_and_bounds_hold(qwen3: Any) -> None:
+    texts = [("alpha " * 200, 1.0), ("beta " * 200, 3.0), ("gamma " * 50, 2.0)]
+    for high in (40, 100, 150):
+        made = plan(
+            2000, qwen3, history=[USER], retrieval=texts,
+            sections=[Section("retrieval", max_tokens=high, fit="truncate")],
+        )  # fmt: skip
+        tokens = {s.name: s.tokens for s in made.sections}["retrieval"]
+        assert high - 8 <= tokens <= high
+        (short,) = made.shortened
+        # The third is the densest; cut when it does not fit, whole when it does.
+        assert short.index == (2 if high == 40 else 1)
+        assert (made.messages[0]["content"].count("gamma ") == 50) == (high > 40)
+    none = plan(2000, qwen3, history=[USER], retrieval=texts,
+                sections=[Section("retrieval", max_tokens=100)])  # fmt: skip
+    assert none.shortened == ()
+
+
+def test_oldest_items_are_dropped_first(qwen3: Any) -> None:
+    notes = [Item(f"note {i} " * 20, utility=100.0 - i) for i in range(20)]
+    section = Section("memory", notes, max_tokens=300, fit="drop_oldest")
+    made = plan(2000, qwen3, history=[USER], sections=[section])
+    out = [d.index for d in made.dropped]
+    assert out == list(range(len(out)))
+    assert 0 < len(out) < 20
+    assert {d.reason for d in made.dropped} == {"older than the newest that fit"}
+
+
+def test_reasons_name_what_was_in_the_way(qwen3: Any) -> None:
+    texts = ["small", ("word " * 300, 5.0), ("word " * 90, 1.0), ("term " * 90, 2.0)]
+    made = plan(200, qwen3, history=[USER], retrieval=texts)
+    reasons = {d.index: d.reason for d in made.dropped}
+    assert re.fullmatch(r"larger than the \d+ tokens left for texts", reasons[1])
+    assert reasons[2] == "more useful texts took the room"
+    bounded = plan(900, qwen3, history=[USER], retrieval=texts,
+                   sections=[Section("retrieval", max_tokens=50)])  # fmt: skip
+    assert bounded.dropped[0].reason == "larger than what max_tokens of retrieval, 50, leaves"
+
+
+def test_a_given_size_saves_counting_and_never_breaks_the_budget(qwen3: Any) -> None:
+    texts = [f"text {i} " * 50 for i in range(40)]
+    sizes = [qwen3.count(text) for text in texts]
+    counted = plan(1000, qwen3, history=[USER], retrieval=texts)
+    given = plan(1000, qwen3, history=[USER],
+                 retrieval=[Item(t, tokens=n) for t, n in zip(texts, sizes, strict=True)])  # fmt: skip
+    assert given.messages == counted.messages
+    for wrong in (0, 1, 10**9, INT64_MAX // 50):
+        made = plan(1000, qwen3, history=[USER], retrieval=[Item(t, tokens=wrong) for t in texts])
+        assert made.used <= 1000
+        if wrong < 2:  # found out, and counted
+            assert made.messages == counted.messages
+        else:
+            assert len(made.dropped) == len(texts)
+    with pytest.raises(ArgumentError, match="beyond 2"):
+        plan(1000, qwen3, history=[USER], retrieval=[Item("x", tokens=INT64_MAX)] * 2)
+
+
+def test_soft_limits_keep_the_prompt_below_a_price_cliff(qwen3: Any) -> None:
+    history = conversation(40)
+    for cut in ("tight", "grid"):
+        made = plan(
+            Budget(5000, soft_limits=[4000, 900, 1500]), qwen3, history=history, cut=cut,
+            retrieval=["chunk " * 100] * 9,
+        )  # fmt: skip
+        assert made.limit == 900
+        assert made.used <= 900
+        assert made.left == 5000 - made.used
+        assert made.to_dict()["limit"] == 900
+    # What must be kept may be dearer; then the next cliff holds, and at last the window.
+    for words, limit in ((1000, 1500), (2000, 4000), (4500, 5000)):
+        made = plan(
+            Budget(5000, soft_limits=[900, 1500, 4000]), qwen3, system=" a" * words,
+            history=history, retrieval=["chunk " * 400] * 9, cut="tight",
+        )  # fmt: skip
+        assert made.limit == limit
+        assert words < made.used <= limit
+    assert Budget(5, soft_limits=[4, 2, 4]).soft_limits == (2, 4)
+
+
+@pytest.mark.parametrize("cut", ["tight", "grid"])
+def test_what_fits_is_filled(qwen3: Any, cut: Any) -> None:
+    chunks = [(f"chunk {i} " * (5 + i % 7), 1.0 + i % 5) for i in range(200)]
+    for window in (1000, 3000):
+        made = plan(window, qwen3, history=conversation(60), retrieval=chunks, cut=cut)
+        assert 0.98 * window <= made.used <= window
 
 
 # --- duplicates, prediction, display ---

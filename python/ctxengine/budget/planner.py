@@ -323,11 +323,11 @@ def plan(
         function of the conversation and the cap: the same in every process, whatever the tools, the
         texts, or the size of the last message in a call; appended messages never move it back, and
         a conversation of T tokens has moved it at most ``T / step`` times (once more for each
-        newest group larger than the cap). A prefix cache keeps what stands before it. Texts give
-        way to it. Should what is kept in any case (system prompt, tools, pinned items and messages)
-        not fit beside the cap, then this call's history is cut at the next multiples that fit; the
-        plan says so in `note` and `cuts`, and later calls with more room cut as if it had not been.
-        Whoever wants to rule that out leaves enough of the window out of the cap.
+        group larger than the cap less a step). A prefix cache keeps what stands before it. Texts
+        give way to it. Should what is kept in any case (system prompt, tools, pinned items and
+        messages) not fit beside the cap, then this call's history is cut at the next multiples that
+        fit; the plan says so in `note` and `cuts`, and later calls with more room cut as if it had
+        not been. Whoever wants to rule that out leaves enough of the window out of the cap.
 
         ``"keep_last"`` keeps `keep_last` turns, or less when they do not fit the cap or the room.
         Texts give way to it.
@@ -372,8 +372,10 @@ def plan(
     later prompts will show it, so that T only grows. A place is a group that is the first to begin
     at or after a multiple of the step; appended groups make no place before them and take none
     away. The cut is the first place p with T - p <= cap. When T grows, a place that did not fit
-    does not fit either, so the first that fits is the same one or a later one. Two cuts differ by a
-    multiple of the step at least, since each place has one of its own. Nothing else enters.
+    does not fit either, so the first that fits is the same one or a later one. Each place has
+    multiples of the step of its own, so that T / step bounds the moves. Less than a step lies
+    between the last place and the newest group; only when that group is larger than the cap less a
+    step, no place may fit: the cut then stands before it for one call. Nothing else enters.
 
     Examples
     --------

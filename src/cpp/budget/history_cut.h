@@ -45,9 +45,8 @@ struct HistoryCut {
 /// conversation's beginning. As groups are appended, a place stays a place and what follows it only
 /// grows: a place that does not fit never fits again, so the cut never moves back. Each place has
 /// multiples of the step of its own, so a conversation of T tokens has moved its cut at most
-/// T / step times (once more for each newest group that is larger than the cap, which holds the cut
-/// before it for one prompt). For cap >= step the newest place fits unless the newest group alone
-/// is larger, since less than a step follows it.
+/// T / step times, and once more for each newest group that is larger than the cap less a step: the
+/// last place may be too far before it, and the cut then stands at that group for one prompt.
 ///
 /// `first_kept` moves on from there, to places of the same rule, while what is kept takes more than
 /// `room`; where the room is at least what the cap leaves, they are the same.
