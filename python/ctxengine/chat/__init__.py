@@ -35,6 +35,7 @@ template                   what it equals
                            user message) and the date that the system message shows
 ``gpt-oss``                OpenAI chat messages and tools for gpt-oss, mapped onto harmony as
                            vLLM does and rendered as ``openai-harmony`` does
+``deepseek-r1``            DeepSeek-R1 (of January 2025), with calls and results but no tools
 ``gemma2``                 Gemma 2 instruct models, no tools, no system messages
 ``gemma3``                 Gemma 3 instruct models, no tools; the system's text in the first user
                            message

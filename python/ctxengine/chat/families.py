@@ -28,6 +28,7 @@ _FOR_MODEL = (
     (r"(meta-)?llama-3\.1-[\d]+b-instruct", "llama3.1"),
     (r"llama-3\.2-[13]b-instruct", "llama3.1"),
     (r"llama-3\.3-[\d]+b-instruct", "llama3.1"),
+    (r"deepseek-r1", "deepseek-r1"),
     (r"gemma-2-\d+b-it", "gemma2"),
     (r"gemma-3-(270m|\d+b)-it", "gemma3"),
     (r"mistral-7b-instruct-v0\.3|mixtral-8x22b-instruct-v0\.1", "mistral-v3"),

@@ -22,6 +22,21 @@ constexpr std::array<string_view, 4> kLlama3Tokens = {"<|begin_of_text|>", "<|st
                                                       "<|end_header_id|>", "<|eot_id|>"};
 constexpr std::array<string_view, 6> kHarmonyTokens = {"<|start|>", "<|channel|>", "<|message|>",
                                                        "<|end|>",   "<|call|>",    "<|constrain|>"};
+constexpr std::array<string_view, 15> kDeepseekTokens = {"<｜begin▁of▁sentence｜>",
+                                                         "<｜end▁of▁sentence｜>",
+                                                         "<｜User｜>",
+                                                         "<｜Assistant｜>",
+                                                         "<｜tool▁calls▁begin｜>",
+                                                         "<｜tool▁calls▁end｜>",
+                                                         "<｜tool▁call▁begin｜>",
+                                                         "<｜tool▁call▁end｜>",
+                                                         "<｜tool▁outputs▁begin｜>",
+                                                         "<｜tool▁outputs▁end｜>",
+                                                         "<｜tool▁output▁begin｜>",
+                                                         "<｜tool▁output▁end｜>",
+                                                         "<｜tool▁sep｜>",
+                                                         "<think>",
+                                                         "</think>"};
 constexpr std::array<string_view, 3> kGemmaTokens = {"<bos>", "<start_of_turn>", "<end_of_turn>"};
 // The first 9 are those of v3, 12 of v7, 14 of v11 and v13, and all of v13 with reasoning.
 constexpr std::array<string_view, 16> kMistralTokens = {"<s>",
@@ -48,7 +63,7 @@ constexpr std::array<Role, 4> kToolRoles = {Role::kSystem, Role::kUser, Role::kA
 constexpr std::array<Role, 5> kAllRoles = {Role::kSystem, Role::kDeveloper, Role::kUser,
                                            Role::kAssistant, Role::kTool};
 
-constexpr std::array<Template, 17> kTemplates = {{
+constexpr std::array<Template, 18> kTemplates = {{
     {.name = "chatml",
      .control_tokens = kChatmlTokens,
      .roles = kPlainRoles,
@@ -94,6 +109,12 @@ constexpr std::array<Template, 17> kTemplates = {{
      .takes_date = true,
      .check = CheckLlama31,
      .render = RenderLlama31},
+    {.name = "deepseek-r1",
+     .control_tokens = kDeepseekTokens,
+     .roles = kToolRoles,
+     .takes_tools = true,
+     .check = CheckDeepseekR1,
+     .render = RenderDeepseekR1},
     {.name = "gemma2",
      .control_tokens = kGemmaTokens,
      .roles = kTurnRoles,

@@ -121,6 +121,7 @@ void RenderHarmony(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderGptOss(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderLlama3(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderLlama31(const Conversation&, const TemplateOptions&, Rendered&);
+void RenderDeepseekR1(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderGemma(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderMistralV3(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderMistralV7(const Conversation&, const TemplateOptions&, Rendered&);
@@ -129,6 +130,7 @@ void RenderMistralV13(const Conversation&, const TemplateOptions&, Rendered&);
 void CountOpenai(const Conversation&, const TemplateOptions&, Rendered&);
 
 // What they need of the whole conversation, in the same files.
+void CheckDeepseekR1(const Conversation&);
 void CheckGemma(const Conversation&);
 void CheckLlama31(const Conversation&);
 void CheckMistralV3(const Conversation&);
