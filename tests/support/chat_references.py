@@ -1,9 +1,8 @@
 """Chat templates as jinja2 renders them, conversations to render, and what must hold.
 
 The templates are rendered in the environment that transformers sets up for chat templates. Those of
-third_party/chat_templates are copies by another hand; where that hand has changed a text, PUBLISHED
-changes it back. ``CTXENGINE_CHAT_TEMPLATES`` may name a folder with the publishers' own files
-(``llama3.1.jinja`` and so on), which then are the reference instead.
+third_party/chat_templates are copies by other hands; ``CTXENGINE_CHAT_TEMPLATES`` may name a folder
+with the publishers' own files (``llama3.1.jinja`` and so on), which then are the reference instead.
 """
 
 from __future__ import annotations
@@ -24,24 +23,6 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[2]
 ESCAPED = "\ue000"  # stands for "<" in the caller's text
-
-# Where our copy is not as published: its text, the publisher's, how often it stands there.
-PUBLISHED = {
-    "llama3.1": [
-        ('"26 July 2024"', '"26 Jul 2024"', 1),
-        (
-            "set system_message = messages[0]['content'] %",
-            "set system_message = messages[0]['content']|trim %",
-            1,
-        ),
-        (
-            "set first_user_message = messages[0]['content'] %",
-            "set first_user_message = messages[0]['content']|trim %",
-            1,
-        ),
-        ("+ message['content'] + '<|eot_id|>'", "+ message['content'] | trim + '<|eot_id|>'", 1),
-    ],
-}
 
 
 def _tojson(
@@ -69,11 +50,7 @@ def template_source(name: str) -> str:
     folder = os.environ.get("CTXENGINE_CHAT_TEMPLATES")
     if folder and (published := Path(folder, f"{name}.jinja")).exists():
         return published.read_text()
-    source = (ROOT / f"third_party/chat_templates/{name}.jinja").read_text()
-    for ours, theirs, times in PUBLISHED.get(name, ()):
-        assert source.count(ours) == times
-        source = source.replace(ours, theirs)
-    return source
+    return (ROOT / f"third_party/chat_templates/{name}.jinja").read_text()
 
 
 @cache
