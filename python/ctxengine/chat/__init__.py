@@ -64,18 +64,28 @@ SGLang). Both drop all reasoning before the last final answer.
 
 from __future__ import annotations
 
+from ctxengine.chat.anchor import UsageAnchor, UsageEstimate
+from ctxengine.chat.conversation import Conversation, Cursor, Generated, Since
 from ctxengine.chat.count import count_messages, count_request, encode_messages
 from ctxengine.chat.harmony import HarmonySystem
 from ctxengine.chat.report import CountReport, Reuse
+from ctxengine.chat.stream import StreamCounter
 from ctxengine.chat.table import CacheInfo, cache_clear, cache_info
 from ctxengine.chat.template import Template
 
 __all__ = [
     "CacheInfo",
+    "Conversation",
     "CountReport",
+    "Cursor",
+    "Generated",
     "HarmonySystem",
     "Reuse",
+    "Since",
+    "StreamCounter",
     "Template",
+    "UsageAnchor",
+    "UsageEstimate",
     "cache_clear",
     "cache_info",
     "count_messages",

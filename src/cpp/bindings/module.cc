@@ -44,6 +44,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::RegisterCuts(module);
   bindings::RegisterDecodeStream(module);
   bindings::RegisterChat(module);
+  bindings::RegisterConversation(module);
   bindings::RegisterBudget(module);
   bindings::RegisterCachePlan(module);
   bindings::RegisterPrefix(module);

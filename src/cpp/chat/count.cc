@@ -1,10 +1,10 @@
 #include "chat/count.h"
 
 namespace ctx::chat {
-namespace {
 
 std::int64_t CountChunk(std::span<const tokenize::Segment> segments,
                         const tokenize::Encoding& encoding, CountTable* table) {
+  if (segments.empty()) return 0;
   if (table == nullptr) return encoding.CountSegments(segments);
   const CountTable::Key key = table->MakeKey(encoding.fingerprint(), segments);
   if (const auto known = table->Find(key)) return *known;
@@ -12,8 +12,6 @@ std::int64_t CountChunk(std::span<const tokenize::Segment> segments,
   table->Insert(key, num_tokens);
   return num_tokens;
 }
-
-}  // namespace
 
 void EncodeChunk(std::span<const tokenize::Segment> segments, const tokenize::Encoding& encoding,
                  CountTable* table, std::vector<TokenId>& ids) {
@@ -51,11 +49,7 @@ Counts CountTokens(const Rendered& rendered, std::size_t num_messages,
   for (std::size_t i = 0; i < rendered.chunks().size(); ++i) {
     const Chunk& chunk = rendered.chunks()[i];
     const auto segments = rendered.SegmentsOf(i);
-    std::int64_t num_tokens = 0;
-    if (!segments.empty()) {
-      num_tokens = CountChunk(segments, encoding, table);
-    }
-    num_tokens += chunk.extra_tokens;
+    const std::int64_t num_tokens = CountChunk(segments, encoding, table) + chunk.extra_tokens;
     if (chunk.message == kTemplateOwned) {
       counts.template_tokens += num_tokens;
     } else {

@@ -30,7 +30,9 @@ Counts CountTokens(const Rendered& rendered, std::size_t num_messages,
 void EncodeRendered(const Rendered& rendered, const tokenize::Encoding& encoding, CountTable* table,
                     std::vector<TokenId>& ids);
 
-/// Likewise, of the segments of one chunk.
+/// Likewise, of the segments of one chunk, constants of a count rule apart.
+std::int64_t CountChunk(std::span<const tokenize::Segment> segments,
+                        const tokenize::Encoding& encoding, CountTable* table);
 void EncodeChunk(std::span<const tokenize::Segment> segments, const tokenize::Encoding& encoding,
                  CountTable* table, std::vector<TokenId>& ids);
 

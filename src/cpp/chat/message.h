@@ -52,6 +52,9 @@ struct Conversation {
   /// Messages from this one on are shown as the model has just generated them: what a family drops
   /// once the next turn has begun is still there.
   std::size_t first_generated = static_cast<std::size_t>(-1);
+  /// Where the family has Template::first_changed, chunks before those of this message are left
+  /// out.
+  std::size_t first_message = 0;
 };
 
 }  // namespace ctx::chat

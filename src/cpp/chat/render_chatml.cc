@@ -5,7 +5,7 @@ namespace ctx::chat {
 
 void RenderChatml(const Conversation& conversation, const TemplateOptions& /*options*/,
                   Rendered& out) {
-  for (std::size_t i = 0; i < conversation.messages.size(); ++i) {
+  for (std::size_t i = conversation.first_message; i < conversation.messages.size(); ++i) {
     const Message& message = conversation.messages[i];
     out.BeginChunk(static_cast<std::int64_t>(i));
     out.Literal("<|im_start|>");
@@ -18,6 +18,10 @@ void RenderChatml(const Conversation& conversation, const TemplateOptions& /*opt
     out.BeginChunk(kTemplateOwned);
     out.Literal("<|im_start|>assistant\n");
   }
+}
+
+std::size_t FirstChangedChatml(std::span<const Message> /*messages*/, std::size_t num_before) {
+  return num_before;
 }
 
 }  // namespace ctx::chat

@@ -21,8 +21,12 @@ void Field(std::string_view text, std::int64_t message, std::int64_t extra_token
 
 void CountOpenai(const Conversation& conversation, const TemplateOptions& /*options*/,
                  Rendered& out) {
-  for (const std::string_view tool : conversation.tools_json) Field(tool, kTemplateOwned, 0, out);
-  for (std::size_t i = 0; i < conversation.messages.size(); ++i) {
+  if (conversation.first_message == 0) {
+    for (const std::string_view tool : conversation.tools_json) {
+      Field(tool, kTemplateOwned, 0, out);
+    }
+  }
+  for (std::size_t i = conversation.first_message; i < conversation.messages.size(); ++i) {
     const Message& message = conversation.messages[i];
     const auto owner = static_cast<std::int64_t>(i);
     Field(RoleName(message.role), owner, kTokensPerMessage, out);
@@ -34,6 +38,10 @@ void CountOpenai(const Conversation& conversation, const TemplateOptions& /*opti
     }
   }
   if (conversation.add_generation_prompt) out.BeginChunk(kTemplateOwned, kPrimingTokens);
+}
+
+std::size_t FirstChangedOpenai(std::span<const Message> /*messages*/, std::size_t num_before) {
+  return num_before;
 }
 
 }  // namespace ctx::chat

@@ -70,6 +70,23 @@ void ToolResult(std::span<const Message> messages, std::size_t i, Rendered& out)
   }
 }
 
+void Qwen2Head(const Conversation& conversation, Rendered& out) {
+  const bool system_first = FirstIsSystem(conversation);
+  out.BeginChunk(system_first ? 0 : kTemplateOwned);
+  out.Literal("<|im_start|>system\n");
+  if (system_first) {
+    out.Text(conversation.messages.front().content);
+  } else {
+    out.Literal(kQwen2DefaultSystem);
+  }
+  if (!conversation.tools_json.empty()) {
+    out.Literal("\n\n");
+    Tools(conversation, out);
+  } else {
+    out.Literal("<|im_end|>\n");
+  }
+}
+
 // str.lstrip("\n"), str.rstrip("\n"), str.strip("\n") of the templates.
 string_view StripLeft(string_view text) {
   text.remove_prefix(std::min(text.find_first_not_of('\n'), text.size()));
@@ -134,7 +151,9 @@ void RenderQwen3Kind(const Conversation& conversation, Qwen3Kind kind, bool enab
                      Rendered& out) {
   const auto messages = conversation.messages;
   const bool system_first = FirstIsSystem(conversation);
-  if (!conversation.tools_json.empty()) {
+  if (conversation.first_message > 0) {
+    // The head is not asked for.
+  } else if (!conversation.tools_json.empty()) {
     out.BeginChunk(system_first ? 0 : kTemplateOwned);
     out.Literal("<|im_start|>system\n");
     if (system_first) {
@@ -146,7 +165,8 @@ void RenderQwen3Kind(const Conversation& conversation, Qwen3Kind kind, bool enab
     PlainTurn(messages.front(), 0, out);
   }
   const std::size_t last_query = LastQueryIndex(messages);
-  for (std::size_t i = system_first ? 1 : 0; i < messages.size(); ++i) {
+  const std::size_t first = std::max<std::size_t>(system_first ? 1 : 0, conversation.first_message);
+  for (std::size_t i = first; i < messages.size(); ++i) {
     const auto owner = static_cast<std::int64_t>(i);
     switch (messages[i].role) {
       case Role::kAssistant: {
@@ -178,20 +198,9 @@ void RenderQwen2(const Conversation& conversation, const TemplateOptions& /*opti
                  Rendered& out) {
   const auto messages = conversation.messages;
   const bool system_first = FirstIsSystem(conversation);
-  out.BeginChunk(system_first ? 0 : kTemplateOwned);
-  out.Literal("<|im_start|>system\n");
-  if (system_first) {
-    out.Text(messages.front().content);
-  } else {
-    out.Literal(kQwen2DefaultSystem);
-  }
-  if (!conversation.tools_json.empty()) {
-    out.Literal("\n\n");
-    Tools(conversation, out);
-  } else {
-    out.Literal("<|im_end|>\n");
-  }
-  for (std::size_t i = system_first ? 1 : 0; i < messages.size(); ++i) {
+  if (conversation.first_message == 0) Qwen2Head(conversation, out);
+  const std::size_t first = std::max<std::size_t>(system_first ? 1 : 0, conversation.first_message);
+  for (std::size_t i = first; i < messages.size(); ++i) {
     const Message& message = messages[i];
     if (message.role == Role::kTool) {
       ToolResult(messages, i, out);
@@ -229,6 +238,29 @@ void RenderQwen3Instruct2507(const Conversation& conversation, const TemplateOpt
 void RenderQwen3Thinking2507(const Conversation& conversation, const TemplateOptions& options,
                              Rendered& out) {
   RenderQwen3Kind(conversation, Qwen3Kind::kThinking2507, options.enable_thinking, out);
+}
+
+// A tool's result goes on with the turn of the results before it.
+std::size_t FirstChangedQwen2(std::span<const Message> messages, std::size_t num_before) {
+  std::size_t first = num_before;
+  if (first == messages.size() || messages[first].role != Role::kTool) return first;
+  while (first > 0 && messages[first - 1].role == Role::kTool) --first;
+  return first;
+}
+
+// What was the last message may have been shown with reasoning that it does not have; a new query
+// takes the reasoning after the last one away.
+std::size_t FirstChangedQwen3(std::span<const Message> messages, std::size_t num_before) {
+  const auto is_query = [](const Message& message) {
+    return message.role == Role::kUser && !IsWrappedToolResponse(message);
+  };
+  std::size_t first = FirstChangedQwen2(messages, num_before);
+  if (messages[num_before - 1].role == Role::kAssistant) first = std::min(first, num_before - 1);
+  if (std::ranges::none_of(messages.subspan(num_before), is_query)) return first;
+  for (std::size_t i = num_before; i-- > 0;) {
+    if (is_query(messages[i])) return std::min(first, i + 1);
+  }
+  return first;
 }
 
 }  // namespace ctx::chat

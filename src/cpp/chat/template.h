@@ -86,6 +86,10 @@ struct Template {
   /// Throws ArgumentError for what only the whole conversation shows.
   void (*check)(const Conversation&) = nullptr;
   void (*render)(const Conversation&, const TemplateOptions&, Rendered&);
+  /// The first message whose chunks may differ from those in the rendering of the first
+  /// `num_before` messages (at least one), generation prompt apart; a chunk begins there. Null:
+  /// not known, and `render` pays no heed to Conversation::first_message.
+  std::size_t (*first_changed)(std::span<const Message> messages, std::size_t num_before) = nullptr;
 };
 
 /// Throws UnknownTokenError that lists the names there are.
@@ -128,6 +132,12 @@ void RenderMistralV7(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderMistralV11(const Conversation&, const TemplateOptions&, Rendered&);
 void RenderMistralV13(const Conversation&, const TemplateOptions&, Rendered&);
 void CountOpenai(const Conversation&, const TemplateOptions&, Rendered&);
+
+// Where appended messages make a difference, in the same files.
+std::size_t FirstChangedChatml(std::span<const Message> messages, std::size_t num_before);
+std::size_t FirstChangedQwen2(std::span<const Message> messages, std::size_t num_before);
+std::size_t FirstChangedQwen3(std::span<const Message> messages, std::size_t num_before);
+std::size_t FirstChangedOpenai(std::span<const Message> messages, std::size_t num_before);
 
 // What they need of the whole conversation, in the same files.
 void CheckDeepseekR1(const Conversation&);
