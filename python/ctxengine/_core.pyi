@@ -1,7 +1,7 @@
 # The native core, as the public modules see it. Held true by `nox -s types` (mypy.stubtest).
 # One block per layer, in the order of the layers.
 
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias, type_check_only
 
@@ -307,6 +307,55 @@ class Conversation(metaclass=_PybindType):
     @property
     def changed_from(self) -> int: ...
 
+class BodyMemory(metaclass=_PybindType):
+    def __init__(self, capacity_bytes: int, /) -> None: ...
+    def clear(self) -> None: ...
+    def abandon(self) -> None: ...
+
+# A function of the part, or from kinds of parts to numbers and functions.
+_PartTokens: TypeAlias = Callable[[Any], int] | Mapping[str, int | Callable[[Any], int]]
+
+class Messages(metaclass=_PybindType):
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    @property
+    def is_responses(self) -> bool: ...
+    @property
+    def has_tools(self) -> bool: ...
+    @property
+    def tools_json(self) -> list[str]: ...
+    @property
+    def items(self) -> list[int]: ...
+    @property
+    def num_items(self) -> int: ...
+    @property
+    def other_fields(self) -> bytes: ...
+    def tuples(self, one_each: bool, /) -> list[_Message]: ...
+
+def read_messages(messages: Any, path: str, part_tokens: _PartTokens | None, /) -> Messages: ...
+def read_body(
+    body: bytes | bytearray | str, part_tokens: _PartTokens | None, memory: BodyMemory, /
+) -> Messages: ...
+def read_parts(
+    items: Any, is_responses: bool, lead: Any, tools: Any, part_tokens: _PartTokens | None, /
+) -> Messages: ...
+def count_messages(
+    template: ChatTemplate,
+    messages: Messages,
+    tools: list[str],
+    encoding: Encoding,
+    table: CountTable,
+    /,
+) -> int: ...
+
+# tokens in total, per item and per role; of the template, the system, the tools, other messages
+def count_request(
+    template: ChatTemplate,
+    messages: Messages,
+    add_generation_prompt: bool,
+    encoding: Encoding,
+    table: CountTable,
+    /,
+) -> tuple[int, tuple[int, ...], dict[str, int], int, int, int, int]: ...
 def chat_template_names() -> list[str]: ...
 def count_texts(texts: list[str], encoding: Encoding, table: CountTable, /) -> list[int]: ...
 

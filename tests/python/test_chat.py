@@ -254,12 +254,12 @@ def test_lone_surrogates_count_as_replacement_characters(qwen3: Any) -> None:
             r"messages\[1\].reasoning: differs from reasoning_content",
         ),
         (
-            {"type": "reasoning", "role": "assistant", "content": "x", "summary": ["Hm."]},
-            r"messages\[1\].type: cannot count an item of type 'reasoning'",
+            {"type": "reasoning", "summary": ["Hm."]},
+            r"messages\[1\].content: missing; a summary is not what",
         ),
         (
-            {"type": "function_call", "name": "f", "arguments": "{}"},
-            r"messages\[1\].type: cannot count an item of type 'function_call'",
+            {"type": "web_search_call", "id": "ws"},
+            r"messages\[1\].type: cannot count an item of type 'web_search_call'",
         ),
         (
             {"role": "user", "content": [{"type": "text", "text": "x", "citations": [1]}]},
@@ -602,8 +602,7 @@ def test_bad_bodies(qwen3: Any, body: Any, problem: Any) -> None:
     [
         ("functions", [TOOL], "not supported, give tools"),
         ("function_call", "none", "not supported, give tools"),
-        ("system", "You are kind.", "give it as the first message"),
-        ("instructions", "Be kind.", "give them as the first message"),
+        ("instructions", "Be kind.", "give it as the first message"),
         ("thinking", {"type": "enabled", "budget_tokens": 1024}, "the server's choice"),
         ("response_format", {"type": "json_object"}, "whether a schema"),
         ("response_format", {"type": "json_schema", "json_schema": {}}, "whether a schema"),

@@ -66,8 +66,8 @@ class Prompt:
         template: Template,
         encoding: Encoding,
     ) -> None:
-        converted_system = convert_messages(system, "system")
-        converted = convert_messages(history, "history")
+        converted_system = convert_messages(system, "system", one_each=True)
+        converted = convert_messages(history, "history", one_each=True)
         template._native.validate(converted_system, "system")
         template._native.validate(converted, "history")
         self.template = template

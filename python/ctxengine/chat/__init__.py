@@ -22,6 +22,11 @@ providers show to the model in ways of their own, and fields that are not known.
 list are as absent. Of an object, whose other attributes are its own affair, only such known fields
 are refused.
 
+Items of OpenAI's Responses API (messages, ``function_call``, ``function_call_output``,
+``reasoning``) and Anthropic's blocks (``thinking``, ``tool_use``, ``tool_result``) become messages
+of chat completions where nothing is lost by it; else they are an error. Parts that are no text
+(images, audio, files) are counted by the rule that the caller gives as ``part_tokens``.
+
 =========================  ================================================================
 template                   what it equals
 =========================  ================================================================

@@ -2,8 +2,8 @@
 
 Every field is of one of three kinds. It is known to have no effect on the prompt, and is passed
 over; or it is counted; or it is refused, for it would change the prompt in a way that no template
-here shows, and so are fields that nobody here knows. The lists are of OpenAI's chat completions,
-Anthropic's messages, and what vLLM and SGLang add to the former.
+here shows, and so are fields that nobody here knows. The lists are of OpenAI's chat completions
+and Responses, Anthropic's messages, and what vLLM and SGLang add to the first.
 """
 
 from __future__ import annotations
@@ -17,15 +17,10 @@ from ctxengine.chat.harmony import HarmonySystem
 from ctxengine.chat.template import Template
 from ctxengine.errors import ArgumentError
 
+# Read by the core.
+READ = frozenset(("input", "instructions", "messages", "system", "tools"))
 _COUNTED = frozenset(
-    (
-        "add_generation_prompt",
-        "chat_template_kwargs",
-        "messages",
-        "reasoning_effort",
-        "tool_choice",
-        "tools",
-    )
+    ("add_generation_prompt", "chat_template_kwargs", "reasoning_effort", "tool_choice")
 )
 # Sampling, limits of the output, constrained decoding, what the answer shows, routing, billing.
 _WITHOUT_EFFECT = frozenset((
@@ -35,6 +30,8 @@ _WITHOUT_EFFECT = frozenset((
     "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier",
     "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature",
     "top_logprobs", "top_p", "user",
+    # OpenAI, Responses
+    "background", "include", "max_output_tokens", "max_tool_calls",
     # Anthropic
     "cache_control", "inference_geo", "speed", "stop_sequences", "top_k",
     # vLLM
@@ -57,7 +54,9 @@ _NEUTRAL: dict[str, Any] = {
     "continue_final_message": False,
     "modalities": ["text"],
     "response_format": {"type": "text"},
+    "text": {"format": {"type": "text"}},
     "thinking": {"type": "disabled"},
+    "truncation": "disabled",
 }
 _SERVER = "what the model is shown for it is the server's choice; count the body without it"
 _REFUSED = {
@@ -66,13 +65,12 @@ _REFUSED = {
     "chat_template": "another template is not counted; give one of ours as template",
     "container": _SERVER,
     "context_management": _SERVER,
+    "conversation": "messages that the server holds cannot be counted; give them here",
     "continue_final_message": "an open last message is not counted; count it as a whole one",
     "documents": "no template here shows documents; write them into a message",
     "enable_thinking": "give it in chat_template_kwargs",
     "function_call": "not supported, give tools",
     "functions": "not supported, give tools",
-    "input": "a body of the Responses API is not counted; give its items as messages",
-    "instructions": "give them as the first message, with role 'system' or 'developer'",
     "mcp_servers": _SERVER,
     "media_io_kwargs": _SERVER,
     "mm_processor_kwargs": _SERVER,
@@ -81,11 +79,14 @@ _REFUSED = {
     "output_format": _SERVER,
     "prediction": _SERVER,
     "previous_response_id": "messages that the server holds cannot be counted; give them here",
+    "prompt": "a prompt that the server holds cannot be counted; give its messages",
+    "reasoning": _SERVER,
     "response_format": "whether a schema is written into the prompt is the server's choice; count "
     "the body without it, or with the schema's text in a message",
-    "system": "give it as the first message, with role 'system'",
+    "text": _SERVER,
     "thinking": _SERVER,
     "truncate_prompt_tokens": "a prompt that the server cuts is not counted",
+    "truncation": "a prompt that the server cuts is not counted",
     "verbosity": _SERVER,
     "web_search_options": _SERVER,
 }
@@ -140,9 +141,10 @@ def _with_effort(template: Template, effort: Any) -> Template:
     return Template("gpt-oss", system=system)
 
 
-def _check_tool_choice(body: Mapping[str, Any], template: Template) -> None:
-    choice = body.get("tool_choice")
-    if choice in (None, "auto", "required") or is_absent(body.get("tools")):
+def _check_tool_choice(choice: Any, template: Template) -> None:
+    if isinstance(choice, Mapping) and choice.keys() <= {"type", "disable_parallel_tool_use"}:
+        choice = choice.get("type")  # Anthropic
+    if choice in (None, "any", "auto", "required"):
         return
     if not template.is_rendering and not template.exact:
         return
@@ -152,8 +154,8 @@ def _check_tool_choice(body: Mapping[str, Any], template: Template) -> None:
     )
 
 
-def body_options(body: Mapping[str, Any], template: Template) -> BodyOptions:
-    """Return how a body asks its messages to be rendered.
+def body_options(body: Mapping[str, Any], has_tools: bool, template: Template) -> BodyOptions:
+    """Return how a body asks its messages to be rendered, from its fields that are not in READ.
 
     An ArgumentError names the field that would change the prompt and is not counted.
     """
@@ -167,7 +169,8 @@ def body_options(body: Mapping[str, Any], template: Template) -> BodyOptions:
         if why is None:
             why = "unknown field; count the body without it if it does not reach the prompt"
         raise ArgumentError(f"body.{name}: {why}")
-    _check_tool_choice(body, template)
+    if has_tools:
+        _check_tool_choice(body.get("tool_choice"), template)
     kwargs = body.get("chat_template_kwargs")
     if kwargs is not None:
         template = _with_kwargs(template, kwargs)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ctxengine.chat.body import body_options
-from ctxengine.chat.convert import convert_messages, convert_tools, load_json
+from ctxengine import _core
+from ctxengine.chat.body import READ, body_options
+from ctxengine.chat.convert import convert_messages, convert_tools, is_absent
 from ctxengine.chat.families import has_published_rule
 from ctxengine.chat.report import CountReport
-from ctxengine.chat.table import count_table
+from ctxengine.chat.table import body_memory, count_table
 from ctxengine.chat.template import Template, resolve
 from ctxengine.errors import ArgumentError
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from ctxengine.tokenize import Encoding
 
+PartTokens: TypeAlias = "Callable[[Any], int] | Mapping[str, int | Callable[[Any], int]]"
+
 
 def count_messages(
     messages: Any,
@@ -26,6 +30,7 @@ def count_messages(
     *,
     template: Template | str | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
+    part_tokens: PartTokens | None = None,
 ) -> int:
     """Count the tokens of a chat prompt, exactly as the model will see it.
 
@@ -42,6 +47,10 @@ def count_messages(
         By default the template of the named model, else of the encoding's models.
     tools : sequence of mapping, optional
         Tool definitions as in a request body.
+    part_tokens : callable or mapping, optional
+        What parts of a content cost that are no text (images, audio, files): a function of the
+        part, or a mapping from a part's ``type`` to a number of tokens or such a function. Without
+        one, and for a type that it does not have, such a part is an error.
 
     Returns
     -------
@@ -69,10 +78,29 @@ def count_messages(
     8
     """
     chosen, encoding = resolve(template, encoding)
-    _, _, total = chosen._native.count(
-        convert_messages(messages), convert_tools(tools), True, encoding._native, count_table()
+    rule = _rule_for(chosen, part_tokens)
+    read = _core.read_messages(messages, "messages", rule)
+    tools_json = convert_tools(tools)
+    if chosen._jinja is not None:
+        return chosen._native.count(
+            read.tuples(False), tools_json, True, encoding._native, count_table()
+        )[2]
+    return _core.count_messages(chosen._native, read, tools_json, encoding._native, count_table())
+
+
+def _rule_for(template: Template, part_tokens: PartTokens | None) -> PartTokens | None:
+    rule = _checked_rule(part_tokens)
+    if rule is not None and template._jinja is not None:
+        raise ArgumentError("part_tokens: parts that are no text are not counted under jinja")
+    return rule
+
+
+def _checked_rule(part_tokens: PartTokens | None) -> PartTokens | None:
+    if part_tokens is None or callable(part_tokens) or isinstance(part_tokens, Mapping):
+        return part_tokens
+    raise ArgumentError(
+        f"part_tokens: must be callable or a mapping, not {type(part_tokens).__name__}"
     )
-    return total
 
 
 def count_request(
@@ -80,8 +108,13 @@ def count_request(
     encoding: Encoding | str | None = None,
     *,
     template: Template | str | None = None,
+    part_tokens: PartTokens | None = None,
 ) -> CountReport:
-    """Count a chat-completion request: its ``messages`` and ``tools``.
+    """Count a request: its messages, leading system text and tools.
+
+    The body is one of OpenAI's chat completions (``messages``), of its Responses API (``input``,
+    ``instructions``) or of Anthropic's messages (``messages``, ``system``); the latter two become
+    the messages and tools of the first, without loss, or are an error.
 
     Of the other fields of OpenAI's chat completions, Anthropic's messages, vLLM and SGLang, those
     that do not reach the prompt (sampling, limits, metadata, constrained decoding) are passed over.
@@ -94,7 +127,7 @@ def count_request(
     ----------
     body : bytes, str or mapping
         The request body, as JSON text or parsed.
-    encoding, template
+    encoding, template, part_tokens
         As in :func:`count_messages`; without an encoding ``body["model"]`` tells it.
 
     Returns
@@ -109,59 +142,91 @@ def count_request(
     ArgumentError
         As in :func:`count_messages`, for a body without messages, for one without a model when no
         encoding is given, and for a field that may change the prompt and is not counted, such as
-        ``system`` (give it as a message), ``response_format`` with a schema,
-        ``continue_final_message`` or ``reasoning_effort``.
+        ``response_format`` with a schema, ``continue_final_message`` or ``reasoning_effort``.
+
+    Notes
+    -----
+    O(text). Of JSON text that begins like that of an earlier call only what follows is read and
+    counted; the last bodies are kept for this, 32 of them or 64 MiB.
     """
+    rule = _checked_rule(part_tokens)
+    others: Mapping[Any, Any]
     if isinstance(body, (bytes, bytearray, str)):
-        body = load_json(body, "body")
-    if not isinstance(body, Mapping):
+        read = _core.read_body(body, rule, body_memory())
+        others = json.loads(read.other_fields)
+    elif isinstance(body, Mapping):
+        read = _read_mapping(body, rule)
+        others = {name: value for name, value in body.items() if name not in READ}
+    else:
         raise ArgumentError(f"body: must be a JSON object, not {type(body).__name__}")
-    if body.get("messages") is None:
-        raise ArgumentError("body.messages: missing")
+    model = others.get("model")
     path = "encoding"
     if encoding is None:
-        encoding, path = body.get("model"), "body.model"
+        encoding, path = model, "body.model"
         if not isinstance(encoding, str):
             raise ArgumentError("body.model: missing or not a string, and no encoding is given")
     chosen, encoding = resolve(template, encoding, path)
-    model = body.get("model")
     if template is None and chosen.name == "openai" and isinstance(model, str):
         # The encoding alone does not tell for which of its models the rule is published.
         chosen = Template("openai", published=has_published_rule(model))
-    chosen, generation = body_options(body, chosen)
-    messages = convert_messages(body["messages"])
-    tools_json = convert_tools(body.get("tools"))
-    per_message, template_tokens, total = chosen._native.count(
-        messages, [], generation, encoding._native, count_table()
+    if chosen.name == "openai" and read.is_responses:
+        # And for no model for this API.
+        chosen = Template("openai", estimate_tools=chosen.estimate_tools, published=False)
+    chosen, generation = body_options(others, read.has_tools, chosen)
+    if chosen._jinja is None:
+        total, per_item, roles, *by_section = _core.count_request(
+            chosen._native, read, generation, encoding._native, count_table()
+        )
+    else:
+        _rule_for(chosen, rule)
+        total, per_item, roles, *by_section = _count_in_python(chosen, read, generation, encoding)
+    sections = dict(zip(("template", "system", "tools", "messages"), by_section, strict=True))
+    return CountReport(total, per_item, roles, sections, chosen.exact, chosen.why_not_exact)
+
+
+def _count_in_python(
+    template: Template, read: _core.Messages, generation: bool, encoding: Encoding
+) -> tuple[int, tuple[int, ...], dict[str, int], int, int, int, int]:
+    """Count as ``_core.count_request`` does, for a template that is not the core's."""
+    messages = read.tuples(False)
+    native, table = encoding._native, count_table()
+    per_message, template_tokens, without_tools = template._native.count(
+        messages, [], generation, native, table
     )
-    tools_tokens = 0
-    if tools_json:
-        with_tools = chosen._native.count(
-            messages, tools_json, generation, encoding._native, count_table()
-        )[2]
-        tools_tokens = with_tools - total
+    total = without_tools
+    if read.has_tools:
+        total = template._native.count(messages, read.tools_json, generation, native, table)[2]
+    per_item = [0] * read.num_items
     roles: dict[str, int] = {}
     system_tokens = 0
     leading = True
-    for message, num_tokens in zip(messages, per_message, strict=True):
+    for message, item, num_tokens in zip(messages, read.items, per_message, strict=True):
         role = message[0]
         roles[role] = roles.get(role, 0) + num_tokens
         leading = leading and role in ("system", "developer")
         system_tokens += num_tokens if leading else 0
-    sections = {
-        "template": template_tokens,
-        "system": system_tokens,
-        "tools": tools_tokens,
-        "messages": sum(per_message) - system_tokens,
-    }
-    return CountReport(
-        total + tools_tokens,
-        tuple(per_message),
-        roles,
-        sections,
-        chosen.exact,
-        chosen.why_not_exact,
-    )
+        if item >= 0:
+            per_item[item] += num_tokens
+    others = sum(per_message) - system_tokens
+    tools_tokens = total - without_tools
+    return total, tuple(per_item), roles, template_tokens, system_tokens, tools_tokens, others
+
+
+def _read_mapping(body: Mapping[str, Any], rule: PartTokens | None) -> _core.Messages:
+    items, others = body.get("messages"), body.get("input")
+    if items is None and others is None:
+        raise ArgumentError("body.messages: missing")
+    if items is not None and others is not None:
+        raise ArgumentError("body.input: messages and input are given both, or twice")
+    is_responses = items is None
+    names = ("instructions", "system") if is_responses else ("system", "instructions")
+    if not is_absent(body.get(names[1])):
+        raise ArgumentError(
+            f"body.{names[1]}: belongs to another API; give it as the first message, with role "
+            "'system'"
+        )
+    lead, tools = body.get(names[0]), body.get("tools")
+    return _core.read_parts(others if is_responses else items, is_responses, lead, tools, rule)
 
 
 def encode_messages(

@@ -8,15 +8,19 @@ from typing import NamedTuple
 from ctxengine import _core
 
 _TABLE_BYTES = 64 << 20
+_BODIES_BYTES = 64 << 20
 _table = _core.CountTable(_TABLE_BYTES)
+_bodies = _core.BodyMemory(_BODIES_BYTES)
 
 
 def _renew_table() -> None:
     # Another thread may have held the table's mutex, or been amid a change, at the fork: the child
     # neither uses nor destroys what it inherited.
-    global _table  # noqa: PLW0603 - one table per process is the point
+    global _table, _bodies  # noqa: PLW0603 - one of each per process is the point
     _table.abandon()
+    _bodies.abandon()
     _table = _core.CountTable(_TABLE_BYTES)
+    _bodies = _core.BodyMemory(_BODIES_BYTES)
 
 
 if hasattr(os, "register_at_fork"):
@@ -26,6 +30,11 @@ if hasattr(os, "register_at_fork"):
 def count_table() -> _core.CountTable:
     """Return the table; ask anew at every call, as a forked child has another."""
     return _table
+
+
+def body_memory() -> _core.BodyMemory:
+    """Return the bodies that were read, which may be the beginning of the next ones, likewise."""
+    return _bodies
 
 
 class CacheInfo(NamedTuple):
@@ -45,5 +54,6 @@ def cache_info() -> CacheInfo:
 
 
 def cache_clear() -> None:
-    """Forget all stored counts."""
+    """Forget all stored counts, and the request bodies that were read."""
     _table.clear()
+    _bodies.clear()

@@ -10,6 +10,7 @@
 #include "bindings/bindings.h"
 #include "bindings/chat_request.h"
 #include "bindings/convert.h"
+#include "bindings/messages.h"
 #include "chat/count.h"
 #include "chat/count_table.h"
 #include "chat/template.h"
@@ -148,6 +149,7 @@ void RegisterChat(py::module_& module) {
       .def("encode", Encode, messages, tools, generation, encoding, py::arg("table") = py::none(),
            py::arg("first_generated") = -1, py::pos_only());
 
+  RegisterMessages(module);
   module.def("chat_template_names", [] {
     std::vector<std::string> names;
     for (const chat::Template& family : chat::AllTemplates()) names.emplace_back(family.name);

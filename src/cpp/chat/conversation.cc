@@ -21,7 +21,7 @@ std::uint64_t NextBranch() noexcept {
 }
 
 // A message whose text is its own. What is missing here would dangle.
-static_assert(sizeof(Message) == 28 * sizeof(void*) && sizeof(ToolCall) == 9 * sizeof(void*) &&
+static_assert(sizeof(Message) == 29 * sizeof(void*) && sizeof(ToolCall) == 9 * sizeof(void*) &&
                   sizeof(ContentPart) == 3 * sizeof(void*),
               "copy the new field's text too");
 

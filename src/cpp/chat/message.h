@@ -43,6 +43,7 @@ struct Message {
   /// What the content was made of, unless that was one text.
   std::vector<ContentPart> parts;
   bool has_joined_parts = false;  ///< the content was several texts, now joined by a newline
+  std::int64_t extra_tokens = 0;  ///< of parts that are no text, as the caller says
 };
 
 struct Conversation {

@@ -266,10 +266,12 @@ const Template& FindTemplate(string_view name) {
 }
 
 void Validate(const Template& family, const TemplateOptions& options,
-              std::span<const Message> messages, string_view path) {
+              std::span<const Message> messages, string_view path,
+              std::span<const std::size_t> items) {
   const bool is_harmony = family.render == RenderHarmony;
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const Message& message = messages[i];
+  for (std::size_t k = 0; k < messages.size(); ++k) {
+    const Message& message = messages[k];
+    const std::size_t i = items.empty() ? k : items[k];
     if (std::ranges::find(family.roles, message.role) == family.roles.end()) {
       Refuse(path, i, "role",
              StrCat("template '", family.name, "' has no role '", RoleName(message.role), "'"));

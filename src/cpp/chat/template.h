@@ -67,6 +67,7 @@ struct TemplateOptions {
   bool estimate_tools = false;       ///< openai: count tools although no exact rule is published
   std::string date = "26 Jul 2024";  ///< llama3.1: "Today Date", by default the template's own
   std::string harmony_system = "{}";  ///< gpt-oss: the system message's SystemContent as JSON
+  bool operator==(const TemplateOptions&) const = default;
 };
 
 /// One family. `render` expects what `Validate` and `ValidateRequest` accept.
@@ -98,9 +99,10 @@ const Template& FindTemplate(std::string_view name);
 std::span<const Template> AllTemplates() noexcept;
 
 /// Throws ArgumentError, naming `path`[i].field, for a message that the family has no rendering
-/// for.
+/// for. Where a message is not the caller's i-th, `items` says which it is.
 void Validate(const Template& family, const TemplateOptions& options,
-              std::span<const Message> messages, std::string_view path);
+              std::span<const Message> messages, std::string_view path,
+              std::span<const std::size_t> items = {});
 
 /// Throws ArgumentError when the family cannot show tools, for an empty list of messages where
 /// the family's template needs one, and for what else its template refuses.
