@@ -147,7 +147,7 @@ class Conversation:
         Notes
         -----
         O(message), and what it changes of earlier ones, for ChatML, Qwen and the count rule; for
-        other templates the list is rendered once more (some 20 ns a message), and encoded is what
+        other templates the list is rendered once more (about 0.2 us a message), and encoded is what
         is new or shown differently.
         """
         self._native.append(_converted(message, "message"), "message", count_table())
