@@ -74,7 +74,7 @@ def test_heartbeat(benchmark):
         "a million tokens in a thread, beside an asyncio loop (worst_ms: how late it wakes)"
     )
     # Each with texts of its own, so that none is found in the count table.
-    body = body_of([m for seed in range(4) for m in corpora.conversation(1000, seed)])
+    body = body_of([m for seed in range(5) for m in corpora.conversation(1000, seed)])
 
     async def worst():
         chat.cache_clear()
