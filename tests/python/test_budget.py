@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ctxengine import _core
 from ctxengine.budget import Budget, Item, Section, plan
+from ctxengine.budget.items import GAP, split_sections
 from ctxengine.chat import Template, count_messages, encode_messages
 from ctxengine.errors import ArgumentError, BudgetExceeded, UnknownTokenError
 from ctxengine.reference import budget as reference
@@ -393,6 +394,17 @@ def test_promises_of_a_plan_by_the_api_rule(request_: Any, window: Any) -> None:
         message.pop("reasoning_content", None)  # which the API models do not take back
     template = Template("openai", estimate_tools=True)
     check_plan(Budget(window), template, get_encoding("o200k_base"), request_)
+
+
+@pytest.mark.parametrize("partial", ["head", "tail", "ends"])
+def test_a_part_that_is_the_whole_text_has_no_gap(qwen3: Any, partial: Any) -> None:
+    text = "one two three four"
+    _, (section,) = split_sections(None, [Item(text, 1.0, partial=partial)])
+    assert section.part(0, 100, qwen3) == section.part(0, qwen3.count(text), qwen3) == text
+    part = section.part(0, qwen3.count(text) - 1, qwen3)
+    assert GAP in part
+    assert text not in part
+    assert section.part(0, 0, qwen3) == ""
 
 
 def test_everything_fits(qwen3: Any) -> None:

@@ -127,15 +127,18 @@ class ItemSection:
     def part(self, i: int, tokens: int, encoding: Encoding) -> str:
         """Return what of a text fits into `tokens`, cut between characters; empty for nothing."""
         text, kept = self.items[i].content, self.items[i].partial or "head"
-        if kept == "head":
-            head = encoding.truncate(text, tokens)
-            return f"{head}\n{GAP}" if head else ""
-        if kept == "tail":
-            tail = encoding.truncate(text, tokens, side="left")
-            return f"{GAP}\n{tail}" if tail else ""
-        head = encoding.truncate(text, tokens - tokens // 2)
-        tail = encoding.truncate(text[len(head) :], tokens // 2, side="left")
-        return f"{head}\n{GAP}\n{tail}" if head and tail else ""
+        room = {"head": (tokens, 0), "tail": (0, tokens)}.get(
+            kept, (tokens - tokens // 2, tokens // 2)
+        )
+        head = encoding.truncate(text, room[0])
+        if head == text:
+            return text
+        tail = encoding.truncate(text[len(head) :], room[1], side="left")
+        if len(head) + len(tail) == len(text):
+            return text
+        if not (head or tail) or (room[0] and not head) or (room[1] and not tail):
+            return ""
+        return "\n".join(filter(None, (head, GAP, tail)))
 
     def reason(self, i: int, room: int) -> str:
         """Return why a text was left out when `room` tokens were left for all optional texts."""

@@ -241,7 +241,9 @@ def _shorten(
                 over = max(over, attempt.used - limit)
                 if over <= 0:
                     kept_tokens = prompt.encoding.count(text)
-                    if kept_tokens >= _MIN_PART_TOKENS:
+                    if text == section.items[i].content:  # it fits whole after all
+                        texts, draft = changed, attempt
+                    elif kept_tokens >= _MIN_PART_TOKENS:
                         texts, draft = changed, attempt
                         shortened.append(
                             Shortened(
