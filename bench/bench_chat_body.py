@@ -1,9 +1,9 @@
 """Counting a request body of 1,000 messages from its bytes: cold, and again with one new message.
 
-The rivals are LiteLLM's: its token_counter on the parsed body, and the native counter of bodies that
-its wheel carries and does not use by default ("fast", the quicker of its two). Their rule is the
-one that OpenAI published; what they count is held against ours first. The last row is how late an
-asyncio loop wakes while a body of a million tokens is counted in a thread.
+The rivals are LiteLLM's: its token_counter on the parsed body, and the native counter of bodies
+that its wheel carries and does not use by default ("fast", the quicker of its two). Their rule is
+the one that OpenAI published; what they count is held against ours first. The last row is how late
+an asyncio loop wakes while a body of a million tokens is counted in a thread.
 """
 
 from __future__ import annotations
@@ -36,32 +36,38 @@ def ours(body):
     return chat.count_request(body).total
 
 
+def litellm_counter(litellm):
+    def count(body):
+        return litellm.token_counter(model=MODEL, messages=json.loads(body)["messages"])
+
+    return count
+
+
+def litellm_native_counter(loop):
+    from litellm.rust_bridge import _native
+
+    tokenizer = _native.Tokenizer.from_tiktoken("o200k_base")
+    counter = _native.TokenCounter.from_tokenizer(tokenizer, fast=True)
+
+    async def count(body):
+        return await counter.acount_request(body)
+
+    return lambda body: loop.run_until_complete(count(body))["input_tokens"]
+
+
 @pytest.fixture
 def library(request):
     """Return a library's counter of bodies, which counts as ours does."""
     if request.param == "ctxengine":
-        return ours
+        yield ours
+        return
     litellm = pytest.importorskip("litellm", reason="litellm is not installed, or not whole")
-    if request.param == "litellm":
-
-        def theirs(body):
-            return litellm.token_counter(model=MODEL, messages=json.loads(body)["messages"])
-    else:
-        from litellm.rust_bridge import _native
-
-        tokenizer = _native.Tokenizer.from_tiktoken("o200k_base")
-        counter = _native.TokenCounter.from_tokenizer(tokenizer, fast=True)
-        loop = asyncio.new_event_loop()
-        request.addfinalizer(loop.close)
-
-        async def count(body):
-            return await counter.acount_request(body)
-
-        def theirs(body):
-            return loop.run_until_complete(count(body))["input_tokens"]
-
+    loop = asyncio.new_event_loop()
+    native = request.param == "litellm native"
+    theirs = litellm_native_counter(loop) if native else litellm_counter(litellm)
     assert theirs(body_of(MESSAGES)) == ours(body_of(MESSAGES))
-    return theirs
+    yield theirs
+    loop.close()
 
 
 @pytest.mark.parametrize("library", LIBRARIES, indirect=True)
