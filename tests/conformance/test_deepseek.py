@@ -2,93 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
 from typing import Any
 
-import ctxengine
 import pytest
-import tokenizers
-from chat_references import (
-    ESCAPED,
-    SETTINGS,
-    conversations,
-    render,
-    rich_messages,
-    split_at,
-)
+from chat_families import JINJA_FAMILIES, deepseek
+from chat_references import SETTINGS, conversations, render, rich_messages, template_source
 from ctxengine.chat import Template, count_messages, encode_messages
 from ctxengine.errors import ArgumentError
 from hypothesis import given
 from hypothesis import strategies as st
-from vocabulary_families import package_file
 
-BOS = "<｜begin▁of▁sentence｜>"
 USER = {"role": "user", "content": "x"}
-CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
-@cache
-def encodings() -> tuple[Any, Any, list[str]]:
-    path = package_file("litellm", "litellm_core_utils/tokenizers/deepseek_tokenizer.json")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    specials = [token["content"] for token in content["added_tokens"]]
-    content["added_tokens"] = []  # so that text stays text
-    return ctxengine.load(path), tokenizers.Tokenizer.from_str(json.dumps(content)), specials
-
-
-def with_text_arguments(message: Any) -> Any:
-    """The template takes arguments as text, and a call's type."""
-    calls = [call.get("function", call) for call in message.get("tool_calls", [])]
-    if not calls:
-        return message
-    made = [
-        {
-            "type": "function",
-            "function": {
-                **call,
-                "arguments": call["arguments"]
-                if isinstance(call["arguments"], str)
-                else json.dumps(call["arguments"], ensure_ascii=False),
-            },
-        }
-        for call in calls
-    ]
-    return {**message, "tool_calls": made}
-
-
-def check(messages: Any, **prompt: Any) -> None:
-    encoding, oracle, specials = encodings()
-    messages = [with_text_arguments(message) for message in messages]
-    native = Template("deepseek-r1")
-    text = render("deepseek-r1", messages, bos_token=BOS, **prompt)
-    escaped = render("deepseek-r1", messages, escaped=True, bos_token=BOS, **prompt)
-    assert escaped.replace(ESCAPED, "<") == text
-    assert native.render(messages, **prompt) == text
-    ids = []
-    for part, is_special in split_at(specials, escaped):
-        if is_special:
-            ids.append(encoding.encode_single_token(part))
-        else:
-            ids += oracle.encode(part, add_special_tokens=False).ids
-    assert encode_messages(messages, encoding, template=native, **prompt).tolist() == ids
-    if prompt.get("add_generation_prompt", True):
-        assert count_messages(messages, encoding, template=native) == len(ids)
+FAMILY = JINJA_FAMILIES["deepseek-r1"]
 
 
 def calls_once(messages: Any) -> bool:
     return sum(bool(message.get("tool_calls")) for message in messages) <= 1
 
 
+# The template shows no tools, and of a second message's calls not the beginning.
 @pytest.mark.parametrize("conversation", conversations())
-def test_committed_conversations(conversation: str) -> None:
+def test_committed_conversations_without_their_tools(conversation: str) -> None:
     messages, tools = conversations()[conversation].values()
     if tools:
         with pytest.raises(ArgumentError, match=r"^tools: "):
             Template("deepseek-r1").render(messages, tools)
     if calls_once(messages):
-        check(messages)
-        check(messages, add_generation_prompt=False)
+        FAMILY.check(messages)
+        FAMILY.check(messages, add_generation_prompt=False)
     else:
         with pytest.raises(ArgumentError, match=r"^messages\[3\]\.tool_calls: "):
             Template("deepseek-r1").render(messages)
@@ -97,11 +40,11 @@ def test_committed_conversations(conversation: str) -> None:
 @SETTINGS
 @given(rich_messages.filter(calls_once), st.booleans())
 def test_random_conversations(messages: Any, add_generation_prompt: Any) -> None:
-    check(messages, add_generation_prompt=add_generation_prompt)
+    FAMILY.check(messages, add_generation_prompt=add_generation_prompt)
 
 
 def test_reasoning_is_gone_from_the_cache() -> None:
-    encoding, _, _ = encodings()
+    encoding = deepseek().encoding
     native = Template("deepseek-r1")
     reply = {"role": "assistant", "content": "yes", "reasoning_content": "hm"}
     prompt = encode_messages([USER], encoding, template=native)
@@ -115,6 +58,25 @@ def test_reasoning_is_gone_from_the_cache() -> None:
     del reply["reasoning_content"]
     reuse = native.reusable_after_generation([USER], reply, encoding)
     assert reuse.reusable_tokens == reuse.num_tokens
+
+
+@pytest.mark.parametrize("conversation", conversations())
+def test_v31_by_its_published_template(conversation: str) -> None:
+    # There is no native one: copies of the template differ in how they write the arguments.
+    encoding = deepseek().encoding
+    template = Template.from_jinja(
+        template_source("deepseek-v3.1"), encoding, variables=FAMILY.variables
+    )
+    messages, tools = conversations()[conversation].values()
+    if conversation in {"special_spellings", "reasoning_in_the_content"}:
+        # The template looks for </think> in an answer, so whose the token is cannot be told.
+        with pytest.raises(ArgumentError, match="spells the special token"):
+            template.render(messages, tools)
+        return
+    escaped = render("deepseek-v3.1", messages, tools, escaped=True, **FAMILY.variables)
+    ids = encode_messages(messages, encoding, template=template, tools=tools)
+    assert ids.tolist() == deepseek().ids(escaped)
+    assert count_messages(messages, encoding, template=template, tools=tools) == len(ids)
 
 
 def test_template_of_a_model() -> None:

@@ -7,14 +7,13 @@ reasoning), and openai-harmony renders them.
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_families import harmony_encoding, harmony_ids, harmony_messages
 from ctxengine.chat import HarmonySystem, Template, count_messages, count_request, encode_messages
 from ctxengine.errors import ArgumentError
 from ctxengine.tokenize import get_encoding
@@ -29,40 +28,10 @@ SNIPPETS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def harmony(tmp_path_factory: Any) -> Any:
-    """openai-harmony's gpt-oss encoding, its rank file written from the packed table."""
-    folder = tmp_path_factory.mktemp("ranks")
-    data = (ROOT / "python/ctxengine/vocabularies/o200k_base.vocab").read_bytes()
-    num_rows, first = struct.unpack_from("<II", data, 8)
-    at, lines = 16, []
-    for rank in range(first, first + num_rows):
-        size = data[at]
-        lines.append(b"%s %d\n" % (base64.b64encode(data[at + 1 : at + 1 + size]), rank))
-        at += 1 + size
-    (folder / "o200k_base.tiktoken").write_bytes(b"".join(lines))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_ENCODINGS_BASE", str(folder))
-        import openai_harmony
-
-        yield openai_harmony.load_harmony_encoding("HarmonyGptOss")
-
-
-def reference_ids(harmony: Any, messages: Any) -> Any:
-    """What openai-harmony makes of messages in the form of its to_dict."""
-    # As its render_conversation_for_completion calls the renderer; from_dict would fill in fields
-    # that to_dict has left out because they are None.
-    return harmony._inner.render_conversation_for_completion(
-        conversation_json=json.dumps({"messages": messages}),
-        next_turn_role="assistant",
-        config={"auto_drop_analysis": True},
-    )
-
-
 SETTINGS = settings(
     max_examples=300,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 texts = st.lists(st.sampled_from(SNIPPETS) | st.text(max_size=8), max_size=6).map("".join)
 words = st.sampled_from(["x", "città", "a_b", "get weather", "<|end|>", "", "type", "null", "7"])
@@ -176,16 +145,16 @@ messages = st.lists(
 @given(messages)
 @example([])
 @example([{"role": "user", "content": [{"type": "text", "text": "a"}] * 2}])
-def test_ids_and_counts_equal_openai_harmony(harmony: Any, messages: Any) -> None:
+def test_ids_and_counts_equal_openai_harmony(messages: Any) -> None:
     before = copy.deepcopy(messages)
-    expected = reference_ids(harmony, messages)
+    expected = harmony_ids(messages)
     encoding = get_encoding("o200k_harmony")
     assert encode_messages(messages, encoding, template="harmony").tolist() == expected
     assert count_messages(messages, encoding, template="harmony") == len(expected)
     assert messages == before
 
 
-def test_builtin_tools_and_every_field_of_the_system_message(harmony: Any) -> None:
+def test_builtin_tools_and_every_field_of_the_system_message() -> None:
     import openai_harmony
 
     content = openai_harmony.SystemContent.new().with_browser_tool().with_python_tool()
@@ -193,7 +162,7 @@ def test_builtin_tools_and_every_field_of_the_system_message(harmony: Any) -> No
         openai_harmony.ReasoningEffort.HIGH
     )
     made = openai_harmony.Message.from_role_and_content(openai_harmony.Role.SYSTEM, content)
-    expected = reference_ids(harmony, [made.to_dict()])
+    expected = harmony_ids([made.to_dict()])
     encoding = get_encoding("o200k_harmony")
     assert encode_messages([made.to_dict()], encoding, template="harmony").tolist() == expected
     system = HarmonySystem(
@@ -207,7 +176,7 @@ def test_builtin_tools_and_every_field_of_the_system_message(harmony: Any) -> No
 
 
 @pytest.mark.parametrize("kind", ["array", "list", "tool"])
-def test_nesting_is_refused_where_openai_harmony_refuses_it(harmony: Any, kind: Any) -> None:
+def test_nesting_is_refused_where_openai_harmony_refuses_it(kind: Any) -> None:
     def nested(depth: Any) -> Any:
         value: Any = {} if kind == "array" else []
         for _ in range(depth - 1):
@@ -224,103 +193,15 @@ def test_nesting_is_refused_where_openai_harmony_refuses_it(harmony: Any, kind: 
 
     most = 118 if kind == "array" else 117
     encoding = get_encoding("o200k_harmony")
-    expected = reference_ids(harmony, conversation(most))
+    expected = harmony_ids(conversation(most))
     assert encode_messages(conversation(most), encoding, template="harmony").tolist() == expected
     with pytest.raises(Exception, match="recursion limit"):
-        reference_ids(harmony, conversation(most + 1))
+        harmony_ids(conversation(most + 1))
     with pytest.raises(ArgumentError, match=r"messages\[0\].content\[0\]: nested deeper"):
         encode_messages(conversation(most + 1), encoding, template="harmony")
 
 
 # --- OpenAI chat messages for gpt-oss ---
-
-
-def _text_of(content: Any) -> Any:
-    if content is None or isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content)
-
-
-def _developer(instructions: Any, tools: Any = None) -> Any:
-    content: Any = {"type": "developer_content"}
-    if instructions is not None:
-        content["instructions"] = instructions
-    if tools:
-        functions = [tool["function"] for tool in tools]
-        content["tools"] = {
-            "functions": {
-                "name": "functions",
-                "tools": [
-                    {
-                        "name": function["name"],
-                        "description": function.get("description") or "",
-                        "parameters": function.get("parameters"),
-                    }
-                    for function in functions
-                ],
-            }
-        }
-    return {"role": "developer", "content": [content]}
-
-
-def harmony_messages(messages: Any, tools: Any, date: Any = None, effort: Any = "Medium") -> Any:
-    """Map an OpenAI chat as vLLM does."""
-    import openai_harmony
-
-    system = openai_harmony.SystemContent(
-        reasoning_effort=effort, conversation_start_date=date
-    ).to_dict()
-    made: list[Any] = [{"role": "system", "content": [system]}]
-    names = {
-        call["id"]: call["function"]["name"]
-        for message in messages
-        for call in message.get("tool_calls") or []
-    }
-    instructions = None
-    if messages and messages[0]["role"] in ("system", "developer"):
-        instructions, messages = _text_of(messages[0]["content"]), messages[1:]
-    if instructions or tools:
-        made.append(_developer(instructions, tools))
-    for message in messages:
-        role, content = message["role"], message["content"]
-        if role in ("system", "developer"):
-            made.append(_developer(_text_of(content)))
-        elif role == "user":
-            made.append({"role": role, "content": content})
-        elif role == "tool":
-            made.append(
-                {
-                    "role": role,
-                    "name": "functions." + names[message["tool_call_id"]],
-                    "recipient": "assistant",
-                    "channel": "commentary",
-                    "content": _text_of(content),
-                }
-            )
-        else:
-            reasoning = message.get("reasoning")
-            analysis = {"role": role, "channel": "analysis", "content": reasoning}
-            calls = message.get("tool_calls")
-            if calls and _text_of(content):
-                made.append({"role": role, "channel": "commentary", "content": _text_of(content)})
-            if reasoning:
-                made.append(analysis)
-            made += [
-                {
-                    "role": role,
-                    "channel": "commentary",
-                    "recipient": "functions." + call["function"]["name"],
-                    "content_type": "json",
-                    "content": call["function"]["arguments"],
-                }
-                for call in calls or []
-            ]
-            first = content if not isinstance(content, list) else content and content[0]["text"]
-            if not calls and first:
-                made.append({"role": role, "channel": "final", "content": content})
-    finals = [i for i, message in enumerate(made) if message.get("channel") == "final"]
-    last = finals[-1] if finals else 0
-    return [m for i, m in enumerate(made) if i >= last or m.get("channel") != "analysis"]
 
 
 openai_tools = st.lists(
@@ -378,7 +259,7 @@ chats = st.lists(
     st.none() | st.just("2026-11-21"),
     st.none() | st.sampled_from(["low", "high"]),
 )
-def test_gpt_oss(harmony: Any, messages: Any, tools: Any, date: Any, effort: Any) -> None:
+def test_gpt_oss(messages: Any, tools: Any, date: Any, effort: Any) -> None:
     encoding = get_encoding("o200k_harmony")
     body: dict[str, Any] = {"messages": messages, "tools": tools, "reasoning_effort": effort}
     template = Template("gpt-oss", system=HarmonySystem(conversation_start_date=date))
@@ -390,7 +271,7 @@ def test_gpt_oss(harmony: Any, messages: Any, tools: Any, date: Any, effort: Any
         return
     before = copy.deepcopy(body)
     mapped = harmony_messages(messages, tools, date, effort.capitalize() if effort else "Medium")
-    expected = reference_ids(harmony, mapped)
+    expected = harmony_ids(mapped)
     report = count_request(body, encoding, template=template)
     assert report.total == len(expected) == sum(report.sections.values())
     assert report.exact
@@ -400,14 +281,14 @@ def test_gpt_oss(harmony: Any, messages: Any, tools: Any, date: Any, effort: Any
     assert body == before
 
 
-def test_gpt_oss_by_name_shows_the_default_system_message(harmony: Any) -> None:
+def test_gpt_oss_by_name_shows_the_default_system_message() -> None:
     import openai_harmony
 
     messages = [{"role": "user", "content": "hi"}]
     system = openai_harmony.Message.from_role_and_content(
         openai_harmony.Role.SYSTEM, openai_harmony.SystemContent.new()
     )
-    expected = reference_ids(harmony, [system.to_dict(), *messages])
+    expected = harmony_ids([system.to_dict(), *messages])
     for model in ("gpt-oss-20b", "openai/gpt-oss-120b"):
         assert count_messages(messages, model) == len(expected)
         report = count_request({"model": model, "messages": messages})
@@ -418,7 +299,7 @@ def test_gpt_oss_by_name_shows_the_default_system_message(harmony: Any) -> None:
     dated = Template("gpt-oss", system=HarmonySystem(conversation_start_date="2026-11-21"))
     assert dated.exact
     assert count_messages(messages, "gpt-oss-20b", template=dated) == len(
-        reference_ids(harmony, harmony_messages(messages, None, "2026-11-21"))
+        harmony_ids(harmony_messages(messages, None, "2026-11-21"))
     )
 
 
@@ -426,18 +307,18 @@ CONVERSATIONS = json.loads((ROOT / "tests/data/harmony_conversations.json").read
 
 
 @pytest.mark.parametrize("case", CONVERSATIONS, ids=lambda case: case["name"])
-def test_committed_conversations(harmony: Any, case: Any) -> None:
+def test_committed_conversations(case: Any) -> None:
     messages, tools = case["messages"], case.get("tools")
     template = Template(case["template"])
     if case["template"] == "gpt-oss":
         template = Template("gpt-oss", system=HarmonySystem(conversation_start_date=case["date"]))
-        expected = reference_ids(harmony, harmony_messages(messages, tools, case["date"]))
+        expected = harmony_ids(harmony_messages(messages, tools, case["date"]))
     else:
-        expected = reference_ids(harmony, messages)
+        expected = harmony_ids(messages)
     encoding = get_encoding("o200k_harmony")
     ids = encode_messages(messages, encoding, template=template, tools=tools)
     assert ids.tolist() == expected
-    assert template.render(messages, tools) == harmony.decode(expected)
+    assert template.render(messages, tools) == harmony_encoding().decode(expected)
     assert len(expected) == case["tokens"]  # as counted by openai-harmony 0.0.8
 
 
@@ -450,7 +331,7 @@ def common_prefix(a: Any, b: Any) -> Any:
     )
 
 
-def test_reasoning_of_an_answered_turn_is_not_reusable(harmony: Any) -> None:
+def test_reasoning_of_an_answered_turn_is_not_reusable() -> None:
     encoding = get_encoding("o200k_harmony")
     prompt = [{"role": "user", "content": "2 + 2?"}]
     reply = [
@@ -459,16 +340,14 @@ def test_reasoning_of_an_answered_turn_is_not_reusable(harmony: Any) -> None:
     ]
     reuse = Template("harmony").reusable_after_generation(prompt, reply, encoding)
     # As generated, the reasoning stands in the cache; the next prompt goes on with the answer.
-    generated = (
-        reference_ids(harmony, [*prompt, reply[0]])[:-2] + reference_ids(harmony, [reply[1]])[:-2]
-    )
-    following = reference_ids(harmony, [*prompt, *reply, {"role": "user", "content": ""}])
+    generated = harmony_ids([*prompt, reply[0]])[:-2] + harmony_ids([reply[1]])[:-2]
+    following = harmony_ids([*prompt, *reply, {"role": "user", "content": ""}])
     assert reuse == (len(generated), common_prefix(generated, following))
     assert reuse.reusable_tokens < len(generated)
 
 
 @pytest.mark.parametrize("calls_a_tool", [False, True])
-def test_reuse_for_gpt_oss(harmony: Any, calls_a_tool: Any) -> None:
+def test_reuse_for_gpt_oss(calls_a_tool: Any) -> None:
     encoding = get_encoding("o200k_harmony")
     earlier = [
         {"role": "user", "content": "2 + 2?"},
@@ -487,10 +366,10 @@ def test_reuse_for_gpt_oss(harmony: Any, calls_a_tool: Any) -> None:
     made = harmony_messages([reply], None)[1:]
     if not calls_a_tool:
         made.insert(0, {"role": "assistant", "channel": "analysis", "content": "Hm, so."})
-    generated = reference_ids(harmony, shown)[:-2]
+    generated = harmony_ids(shown)[:-2]
     for message in made:
-        generated += reference_ids(harmony, [message])[:-2]
-    after = reference_ids(harmony, harmony_messages([*prompt, reply, following], None))
+        generated += harmony_ids([message])[:-2]
+    after = harmony_ids(harmony_messages([*prompt, reply, following], None))
     assert reuse == (len(generated), common_prefix(generated, after))
     # A called tool's reasoning is still there when its result comes.
     assert (reuse.reusable_tokens == len(generated)) == calls_a_tool

@@ -2,98 +2,42 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
 from typing import Any
 
 import jinja2
 import pytest
-import tiktoken
+from chat_families import JINJA_FAMILIES, LLAMA3_SPECIALS, llama3
 from chat_references import (
-    ESCAPED,
     SETTINGS,
     conversations,
     plain_messages,
     render,
     rich_messages,
-    split_at,
     tools,
     with_one_call,
 )
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.errors import ArgumentError
-from ctxengine.tokenize import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
-from vocabulary_families import LLAMA3_PATTERN, llama3_ranks
 
-# From id 128000.
-SPECIALS = [
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|reserved_special_token_0|>",
-    "<|reserved_special_token_1|>",
-    "<|finetune_right_pad_id|>",
-    "<|reserved_special_token_2|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eom_id|>",
-    "<|eot_id|>",
-    "<|python_tag|>",
-]
-BOS = SPECIALS[0]
+BOS = LLAMA3_SPECIALS[0]
 TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": {}}}
 USER = {"role": "user", "content": "x"}
 
 
-@cache
-def encodings() -> tuple[Encoding, tiktoken.Encoding]:
-    tables: dict[str, Any] = {
-        "pat_str": LLAMA3_PATTERN,
-        "mergeable_ranks": llama3_ranks(),
-        "special_tokens": {spelling: 128000 + i for i, spelling in enumerate(SPECIALS)},
-    }
-    return Encoding("llama3", **tables), tiktoken.Encoding("llama3", **tables)
+def check(name: str, messages: Any, tools: Any = None, **variables: Any) -> None:
+    native = Template(JINJA_FAMILIES[name].template, date=variables.get("date_string"))
+    JINJA_FAMILIES[name].check(messages, tools, native=native, **variables)
 
 
-def check(name: str, messages: Any, tools: Any = None, **kwargs: Any) -> None:
-    ours, oracle = encodings()
-    native = Template(name, date=kwargs.get("date_string"))
-    prompt = {k: kwargs[k] for k in ("add_generation_prompt",) if k in kwargs}
-    reference = {"bos_token": BOS, **kwargs}
-    before = json.dumps([messages, tools])
-    text = render(name, messages, tools or None, **reference)
-    escaped = render(name, messages, tools or None, escaped=True, **reference)
-    assert escaped.replace(ESCAPED, "<") == text
-    assert native.render(messages, tools, **prompt) == text
-    expected = []
-    for part, is_special in split_at(SPECIALS, escaped):
-        if is_special:
-            expected.append(oracle.encode_single_token(part))
-        else:
-            expected += oracle.encode_ordinary(part)
-    ids = encode_messages(messages, ours, template=native, tools=tools, **prompt)
-    assert ids.tolist() == expected
-    if prompt.get("add_generation_prompt", True):
-        assert count_messages(messages, ours, template=native, tools=tools) == len(expected)
-    assert json.dumps([messages, tools]) == before
-
-
-@pytest.mark.parametrize("conversation", conversations())
-@pytest.mark.parametrize("name", ["llama3", "llama3.1"])
-def test_committed_conversations(name: str, conversation: str) -> None:
-    messages, tools = conversations()[conversation].values()
-    if name == "llama3" and tools:
-        with pytest.raises(ArgumentError):
-            Template(name).render(messages, tools)
-    elif conversation == "several_calls_in_a_message":
+def test_the_template_refuses_two_calls_in_a_message_too() -> None:
+    messages, tools = conversations()["several_calls_in_a_message"].values()
+    for name in ("llama3.1", "llama3.2"):
         with pytest.raises(jinja2.TemplateError):
-            render(name, messages, tools)
-        with pytest.raises(ArgumentError, match=r"messages\[2\]\.tool_calls: .* one call"):
-            Template(name).render(messages, tools)
-    else:
-        check(name, messages, tools)
-        check(name, messages, tools, add_generation_prompt=False)
+            JINJA_FAMILIES[name].reference(messages, tools)
+    with pytest.raises(ArgumentError, match=r"messages\[2\]\.tool_calls: .* one call"):
+        Template("llama3.1").render(messages, tools)
 
 
 @SETTINGS
@@ -124,7 +68,8 @@ def test_llama31(messages: Any, tools: Any, date: Any, add_generation_prompt: An
         assert native.render(messages, tools) == text
         assert (date, False) in native.render_segments(messages, tools)
         return
-    check("llama3.1", messages, tools, add_generation_prompt=add_generation_prompt, **options)
+    for name in ("llama3.1", "llama3.2"):
+        check(name, messages, tools, add_generation_prompt=add_generation_prompt, **options)
 
 
 def test_what_the_templates_refuse() -> None:
@@ -182,7 +127,7 @@ def test_the_date_is_given_or_the_templates_own() -> None:
     with pytest.raises(ArgumentError, match=r"^date: must be text"):
         Template("llama3.1", date=20300101)  # type: ignore[arg-type]
     body = {"messages": [USER], "chat_template_kwargs": {"date_string": "1 Jan 2030"}}
-    ours, _ = encodings()
+    ours = llama3().encoding
     report = count_request(body, ours, template="llama3.1")
     assert report.total == count_messages([USER], ours, template=dated)
     with pytest.raises(ArgumentError, match=r"^body\.chat_template_kwargs\.date_string: .* none"):
@@ -190,7 +135,7 @@ def test_the_date_is_given_or_the_templates_own() -> None:
 
 
 def test_cache_survives_a_reply() -> None:
-    ours, _ = encodings()
+    ours = llama3().encoding
     call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]}
     for name, reply in [
         ("llama3", {"role": "assistant", "content": "yes"}),

@@ -118,8 +118,9 @@ Answer SplitReasoning(const Message& message) {
 
 enum class Qwen3Kind { kHybrid, kInstruct2507, kThinking2507 };
 
-// Reasoning is shown after the last user message that is not a wrapped tool result. Without such a
-// message the templates' index stands at the last message, so none is shown.
+// Reasoning is shown after the last user message that is not a wrapped tool result, but never in
+// the instruct release. Without such a message the templates' index stands at the last message, so
+// none is shown.
 std::size_t LastQueryIndex(std::span<const Message> messages) {
   for (std::size_t i = messages.size(); i-- > 0;) {
     if (messages[i].role == Role::kUser && !IsWrappedToolResponse(messages[i])) return i;
@@ -127,9 +128,8 @@ std::size_t LastQueryIndex(std::span<const Message> messages) {
   return messages.size() - 1;
 }
 
-void Qwen3Assistant(const Message& message, std::int64_t owner, bool may_think, bool must_think,
-                    Rendered& out) {
-  Answer answer = SplitReasoning(message);
+void Qwen3Assistant(const Message& message, std::int64_t owner, Answer answer, bool may_think,
+                    bool must_think, Rendered& out) {
   out.BeginChunk(owner);
   if (may_think && (must_think || !answer.reasoning.empty())) {
     out.Literal("<|im_start|>assistant\n<think>\n");
@@ -170,8 +170,10 @@ void RenderQwen3Kind(const Conversation& conversation, Qwen3Kind kind, bool enab
     const auto owner = static_cast<std::int64_t>(i);
     switch (messages[i].role) {
       case Role::kAssistant: {
-        const bool must_think = i + 1 == messages.size() && kind != Qwen3Kind::kInstruct2507;
-        Qwen3Assistant(messages[i], owner, i > last_query, must_think, out);
+        const bool thinks = kind != Qwen3Kind::kInstruct2507;
+        Qwen3Assistant(messages[i], owner,
+                       thinks ? SplitReasoning(messages[i]) : Answer{{}, messages[i].content},
+                       thinks && i > last_query, i + 1 == messages.size(), out);
         break;
       }
       case Role::kTool:
