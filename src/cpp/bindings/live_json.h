@@ -33,6 +33,7 @@ struct Where {
   Refuse(StrCat(where.section, "[", where.item, "]"), why);
 }
 inline std::string_view TypeName(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
+
 /// A str as its characters lie in memory: equal texts have equal bytes of an equal width.
 std::string_view BytesOf(PyObject* text);
 std::uint64_t DigestOfText(PyObject* text);
@@ -77,6 +78,7 @@ void ForEachElement(py::handle list, const Visit& visit) {
     visit(i, py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(still.ptr(), i)));
   }
 }
+
 /// A value's digest, and about how long it is when it is written out.
 struct JsonValue {
   std::uint64_t digest = 0;
