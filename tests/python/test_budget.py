@@ -1040,8 +1040,8 @@ def test_duplicates_are_reported(qwen3: Any) -> None:
 def test_prediction(qwen3: Any) -> None:
     history = [{"role": "user", "content": "x"}]
     used = plan(100, qwen3, history=history).used
-    assert plan(100, qwen3, history=history, cached_tokens=3).predicted == (3, used - 3)
-    assert plan(100, qwen3, history=history, cached_tokens=INT64_MAX).predicted == (used, 0)
+    assert plan(100, qwen3, history=history, cached_tokens=3).predicted == (3, used - 3, None)
+    assert plan(100, qwen3, history=history, cached_tokens=INT64_MAX).predicted == (used, 0, None)
 
 
 def test_display(qwen3: Any) -> None:

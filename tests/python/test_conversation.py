@@ -1,77 +1,19 @@
 """`Conversation` and `StreamCounter` against rendering and encoding everything anew."""
 
 import copy
-import functools
 import os
 import random
 import threading
 
 import numpy as np
 import pytest
+from chat_encodings import encoding_of
 from ctxengine import chat
 from ctxengine.chat import Conversation, StreamCounter, Template
 from ctxengine.errors import ArgumentError, CtxEngineError, UnknownTokenError
-from ctxengine.tokenize import Encoding, get_encoding
+from ctxengine.tokenize import get_encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-# What families that have no vocabulary here need beside r50k's.
-_CONTROL_TOKENS = [
-    "<|begin_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|python_tag|>",
-    "<s>",
-    "</s>",
-    "[INST]",
-    "[/INST]",
-    "[AVAILABLE_TOOLS]",
-    "[/AVAILABLE_TOOLS]",
-    "[TOOL_CALLS]",
-    "[TOOL_RESULTS]",
-    "[/TOOL_RESULTS]",
-    "[TOOL_CONTENT]",
-    "[SYSTEM_PROMPT]",
-    "[/SYSTEM_PROMPT]",
-    "[ARGS]",
-    "[CALL_ID]",
-    "[THINK]",
-    "[/THINK]",
-    "<bos>",
-    "<eos>",
-    "<start_of_turn>",
-    "<end_of_turn>",
-    "<｜begin▁of▁sentence｜>",
-    "<｜end▁of▁sentence｜>",
-    "<｜User｜>",
-    "<｜Assistant｜>",
-    "<｜tool▁calls▁begin｜>",
-    "<｜tool▁calls▁end｜>",
-    "<｜tool▁call▁begin｜>",
-    "<｜tool▁call▁end｜>",
-    "<｜tool▁sep｜>",
-    "<｜tool▁outputs▁begin｜>",
-    "<｜tool▁outputs▁end｜>",
-    "<｜tool▁output▁begin｜>",
-    "<｜tool▁output▁end｜>",
-    "<think>",
-    "</think>",
-]
-
-
-@functools.cache
-def encoding_of(name):
-    if name in {"harmony", "gpt-oss"}:
-        return get_encoding("o200k_harmony")
-    if name in {"qwen2", "chatml"} or name.startswith("qwen3"):
-        return get_encoding("qwen2" if name == "qwen2" else "qwen3")
-    base = get_encoding("r50k_base")
-    special = {token: base.n_vocab + i for i, token in enumerate(_CONTROL_TOKENS)}
-    ranks = base._mergeable_ranks
-    return Encoding("control tokens of all", pat_str=base._pat_str, mergeable_ranks=ranks,
-                    special_tokens=special)  # fmt: skip
 
 
 def has_control_tokens(name):

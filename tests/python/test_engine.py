@@ -57,7 +57,7 @@ def test_a_plan_is_the_planners_plan_with_hashes():
     assert [name for name, _ in planned.stages] == ["count", "plan", "tokenize", "hash", "look up"]
     assert all(isinstance(ns, int) and ns > 0 for _, ns in planned.stages)
     assert planned.requested_tokens > planned.used
-    assert planned.predicted == (0, planned.used)
+    assert planned.predicted == (0, planned.used, None)
 
 
 def test_what_was_computed_is_found_again_and_priced():
@@ -79,7 +79,7 @@ def test_what_was_computed_is_found_again_and_priced():
     ids, again = first.token_ids.tolist(), second.token_ids.tolist()
     common = next(i for i, (a, b) in enumerate(zip([*ids, -1], again, strict=False)) if a != b)
     assert second.cached_tokens == common // 16 * 16 > 0
-    assert second.predicted == (second.cached_tokens, second.used - second.cached_tokens)
+    assert second.predicted[:2] == (second.cached_tokens, second.used - second.cached_tokens)
     hashes = [
         i for i, (a, b) in enumerate(zip(first.prefix, second.prefix, strict=False)) if a == b
     ]

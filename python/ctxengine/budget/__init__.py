@@ -32,9 +32,11 @@ from ctxengine.budget.lint import Finding, lint
 from ctxengine.budget.planner import plan
 from ctxengine.budget.request import Budget, Item, Section
 from ctxengine.budget.result import (
+    Compaction,
     CutChoice,
     Dropped,
     Duplicate,
+    Forecast,
     Plan,
     Predicted,
     SectionUse,
@@ -47,10 +49,12 @@ __all__ = [
     "Budget",
     "CachePlan",
     "CacheRules",
+    "Compaction",
     "CutChoice",
     "Dropped",
     "Duplicate",
     "Finding",
+    "Forecast",
     "Item",
     "NextCall",
     "Plan",

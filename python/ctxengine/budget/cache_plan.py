@@ -423,8 +423,8 @@ def _with_prefix(
     else:
         readable = _units(blocks, alive)
     limit = min(blocks.tokens_after(readable - 1) if readable else 0, total - rules.keeps_last)
-    read = _stepped(limit, rules)
-    written = max(0, _stepped(total, rules) - read)
+    read = stepped(limit, rules)
+    written = max(0, stepped(total, rules) - read)
     unit = unit_prices(rules, prices, total)
     name = next(name for name, seconds, _ in rules.lifetimes if seconds == default)
     by_name = {name: written} if written else {}
@@ -471,7 +471,8 @@ def _mode(request: object) -> str:
     return str(options.get("mode", "implicit")) if isinstance(options, Mapping) else "implicit"
 
 
-def _stepped(tokens: int, rules: CacheRules) -> int:
+def stepped(tokens: int, rules: CacheRules) -> int:
+    """Return how much of a prefix of so many tokens the rules let be cached."""
     return tokens // rules.granularity * rules.granularity if tokens >= rules.min_tokens else 0
 
 

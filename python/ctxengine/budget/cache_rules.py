@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -9,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ctxengine import models
 from ctxengine.errors import ArgumentError, UnknownModelError, UnknownTokenError
 
 _KINDS = ("breakpoints", "prefix", "units")
@@ -109,23 +111,34 @@ class CacheRules:
     def for_model(cls, model: str) -> CacheRules:
         """Return the rules of a model, by the name that its provider's API has for it.
 
+        Or by another that :mod:`ctxengine.models` knows: with a gateway's prefix, of a version.
+
         Raises
         ------
         UnknownModelError
             The table does not know the model: give rules by name.
         """
-        name = model.lower().rsplit("/", 1)[-1]
-        bare = _BEDROCK.sub("", name, count=1)
-        best: tuple[str, str, dict[str, Any]] | None = None
-        for begin, rules, override in _table()["models"]:
-            rest = bare[len(begin) :]
-            if not bare.startswith(begin) or _VERSION.match(rest) or rest[:1] not in "-@:":
-                continue
-            if best is None or len(begin) > len(best[0]):
-                best = begin, rules, override
-        if best is None:
+        row = _row_of(model)
+        if row is None:
+            with contextlib.suppress(UnknownModelError):
+                row = _row_of(models.facts(model).name)  # another spelling, or a version
+        if row is None:
             raise UnknownModelError(f"no cache rules are known for the model {model!r}")
-        return _made(cls, "bedrock" if bare != name else best[1], best[2])
+        return _made(cls, *row)
+
+
+def _row_of(model: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the rules of the longest beginning of a model's name, and what it changes."""
+    name = model.lower().rsplit("/", 1)[-1]
+    bare = _BEDROCK.sub("", name, count=1)
+    best: tuple[str, str, dict[str, Any]] | None = None
+    for begin, rules, override in _table()["models"]:
+        rest = bare[len(begin) :]
+        if not bare.startswith(begin) or _VERSION.match(rest) or rest[:1] not in "-@:":
+            continue
+        if best is None or len(begin) > len(best[0]):
+            best = begin, rules, override
+    return best and ("bedrock" if bare != name else best[1], best[2])
 
 
 @functools.cache

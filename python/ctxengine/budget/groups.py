@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
 
-from ctxengine.chat.convert import Converted, field_of
+from ctxengine.chat.convert import Converted
 from ctxengine.errors import ArgumentError
 
 
@@ -23,7 +22,6 @@ class Groups:
 
     def __init__(
         self,
-        history: Sequence[Any],
         converted: Sequence[Converted],
         lead: int,
         wraps_tool_results: bool,
@@ -43,7 +41,7 @@ class Groups:
             )
             if is_result:
                 if open_calls is not None:
-                    open_calls.answer(history[i], i, is_tool=role == "tool")
+                    open_calls.answer(converted[i], i)
                 elif role == "tool":
                     raise ArgumentError(
                         f"history[{i}]: a tool result without a tool call before it"
@@ -51,7 +49,7 @@ class Groups:
             else:
                 if open_calls is not None:
                     open_calls.close()
-                open_calls = _OpenCalls(history[i], i) if converted[i][5] else None
+                open_calls = _OpenCalls(converted[i], i) if converted[i][5] else None
             if not self.starts or (
                 not is_result
                 and role in ("user", "assistant")
@@ -102,16 +100,15 @@ def _leads_to(message: Converted, next_role: str) -> bool:
 class _OpenCalls:
     """The calls of one message, while their results come in."""
 
-    def __init__(self, message: Any, index: int) -> None:
-        calls = field_of(message, "tool_calls")
-        ids = [field_of(call, "id") for call in calls]
+    def __init__(self, message: Converted, index: int) -> None:
+        ids = [call_id for *_, call_id in message[5]]
         self.index = index
         self.num_open = len(ids)
-        self.ids = {call_id for call_id in ids if isinstance(call_id, str)}
+        self.ids = {call_id for call_id in ids if call_id is not None}
         self.has_ids = bool(self.ids)
 
-    def answer(self, message: Any, i: int, *, is_tool: bool) -> None:
-        call_id = field_of(message, "tool_call_id") if is_tool else None
+    def answer(self, message: Converted, i: int) -> None:
+        call_id = message[6][0] if message[6] is not None else None
         if self.num_open == 0:
             raise ArgumentError(
                 f"history[{i}]: a tool result too many for the calls of history[{self.index}]"

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctxengine import _core
-from ctxengine.budget.items import ItemSection, Texts, split_sections
-from ctxengine.budget.prompt import Draft, Prompt
-from ctxengine.budget.request import (
-    INT64_MAX,
-    Bounds,
-    Budget,
-    Item,
-    Section,
-    real_number,
-    section_bounds,
-    token_number,
+from ctxengine.budget.cache_plan import _rules_from
+from ctxengine.budget.forecast import Provider, compact, forecast_cuts, plan_cache, predict
+from ctxengine.budget.history import (
+    HistoryRule,
+    Lengths,
+    cut_choices,
+    history_rule,
+    native_history,
+    why_cut,
 )
+from ctxengine.budget.items import ItemSection, Texts, split_sections
+from ctxengine.budget.placement import PROMPTS, Placement
+from ctxengine.budget.prompt import Draft, Prompt
+from ctxengine.budget.request import INT64_MAX, Budget, Item, Section, token_number
 from ctxengine.budget.result import (
-    CutChoice,
     Dropped,
     Duplicate,
     Plan,
-    Predicted,
     SectionUse,
     Shortened,
     share,
@@ -34,7 +34,10 @@ from ctxengine.chat.template import resolve
 from ctxengine.errors import ArgumentError, BudgetExceeded
 
 if TYPE_CHECKING:
+    from ctxengine.budget.cache_plan import Sent
+    from ctxengine.budget.cache_rules import CacheRules
     from ctxengine.chat import Template
+    from ctxengine.pricing import PriceTable
     from ctxengine.tokenize import Encoding
 
 _MIN_DUPLICATE_TOKENS = 16
@@ -42,20 +45,8 @@ _MIN_PART_TOKENS = 16  # less of a text is not worth its frame
 # Tokens that merge across a border can make the whole larger than its parts; this often it is
 # planned again with less room, then without anything optional.
 _MAX_PROOFS = 8
-
-_Cut = Literal["grid", "tight", "keep_last"]
-_NativeHistory = tuple[list[int], list[int], list[int], int, str, int]
-
-
-class _HistoryRule(NamedTuple):
-    """How the history is to be cut."""
-
-    cut: _Cut
-    bounds: Bounds
-    cap: int  # of all but a tight cut without a cap of its own
-    has_default_cap: bool
-    step: int
-    keep_last: int | None
+# What the next call shares with this one, where texts stand that change.
+_SHARED = {"turn": "history", "history": "head", "system": "tools"}
 
 
 def _duplicates(
@@ -94,95 +85,11 @@ def _as_list(messages: Any, name: str) -> list[Any]:
     return list(messages)
 
 
-def _history_rule(
-    section: Section,
-    *,
-    budget: Budget,
-    item_sections: Sequence[ItemSection],
-    history_cap: int | None,
-    cut: _Cut,
-    grid: float,
-    keep_last: int | None,
-) -> _HistoryRule:
-    if cut not in ("grid", "tight", "keep_last"):
-        raise ArgumentError(f"cut: must be 'grid', 'tight' or 'keep_last', not {cut!r}")
-    grid = real_number(grid, "grid")
-    if not 0 < grid <= 1:
-        raise ArgumentError(f"grid: must lie above 0 and be at most 1, not {grid}")
-    if keep_last is not None:
-        keep_last = token_number(keep_last, "keep_last", at_least=1)
-        if cut != "keep_last":
-            raise ArgumentError(f"keep_last: is for cut='keep_last', not for {cut!r}")
-    elif cut == "keep_last":
-        raise ArgumentError("keep_last: how many turns to keep is missing")
-    available = budget.window - budget.reserve_output
-    bounds = section_bounds(section, 1)
-    least = "sections['history'].min_tokens"
-    if bounds.min_tokens > available:
-        raise ArgumentError(
-            f"{least}: {bounds.min_tokens} is larger than the window without the reserved output, "
-            f"{available}"
-        )
-    if cut != "tight":
-        for other in item_sections:
-            if other.bounds.priority > bounds.priority:
-                raise ArgumentError(
-                    f"sections[{other.name!r}].priority: {other.bounds.priority} is above the "
-                    f"history's {bounds.priority}, and cut={cut!r} gives way to no section; use "
-                    "cut='tight', or a smaller history_cap"
-                )
-    cap = section.max_tokens
-    if history_cap is not None:
-        if cap is not None:
-            raise ArgumentError("history_cap: max_tokens of the section 'history' says it already")
-        cap = token_number(history_cap, "history_cap")
-        if bounds.min_tokens > cap:
-            raise ArgumentError(f"{least}: {bounds.min_tokens} is larger than history_cap {cap}")
-    has_default_cap = cap is None
-    if cap is None:
-        # From what is configured only, never from what this call brings.
-        room = min(available, *budget.soft_limits[:1], INT64_MAX)
-        room = max(0, room - sum(other.bounds.min_tokens for other in item_sections))
-        cap = max(room - room // 4, bounds.min_tokens)
-    step = min(max(1, int(cap * grid)), INT64_MAX)
-    # A tight cut shares the room by these bounds; the cap is kept by the cut itself.
-    bounds = bounds._replace(max_tokens=INT64_MAX)
-    return _HistoryRule(cut, bounds, cap, has_default_cap, step, keep_last)
-
-
-def _native_history(prompt: Prompt, rule: _HistoryRule, cut: _Cut) -> _NativeHistory:
-    cap, amount = rule.cap, rule.step
-    if cut != "grid":
-        cap, amount = (INT64_MAX if rule.has_default_cap else cap), 0
-    if cut == "keep_last" and rule.keep_last is not None:
-        turns = prompt.groups.turns
-        amount = turns[-rule.keep_last] if rule.keep_last < len(turns) else 0
-    return prompt.measure, prompt.tokens, prompt.carried, cap, cut, amount
-
-
-def _cuts(prompt: Prompt, rule: _HistoryRule, room: int) -> tuple[CutChoice, ...]:
-    choices = []
-    for cut in ("grid", "tight", "keep_last"):
-        if cut == "keep_last" and rule.keep_last is None:
-            continue
-        first, kept, alone = _core.cut_history(_native_history(prompt, rule, cut), room)
-        start = prompt.start_of(first)
-        pressed = cut != "tight" and first > alone
-        choices.append(CutChoice(cut, start, kept, room - kept, pressed, cut == rule.cut))
-    return tuple(choices)
-
-
-def _cap_reason(rule: _HistoryRule, limit: int) -> str:
-    if rule.has_default_cap:
-        return f"default history cap {rule.cap:,} of {limit:,} tokens; cut='tight' keeps more"
-    return f"history cap {rule.cap:,} tokens"
-
-
 def _choose(
-    prompt: Prompt, rule: _HistoryRule, limit: int, fixed: Draft, pins: list[Texts]
+    prompt: Prompt, rule: HistoryRule, limit: int, fixed: Draft, pins: list[Texts]
 ) -> tuple[int, int, list[Texts], Draft]:
     """Return the place of the cut, the room for texts beside it, the texts, and the proof."""
-    history = _native_history(prompt, rule, rule.cut)
+    history = native_history(Lengths.of(prompt), rule, rule.cut)
     sections = prompt.item_sections
     for section in sections:
         section.count(prompt.encoding, trust=True)
@@ -270,7 +177,12 @@ def plan(
     grid: float = 0.25,
     keep_last: int | None = None,
     pinned: Iterable[int] = (),
-    cached_tokens: int = 0,
+    placement: Placement = "turn",
+    cached_tokens: int | None = None,
+    rules: CacheRules | str | None = None,
+    prices: PriceTable | None = None,
+    previous: Sent | Iterable[Sent] | None = None,
+    summary_tokens: int | None = None,
 ) -> Plan:
     """Choose what goes into the window; the module's own text says how.
 
@@ -342,8 +254,25 @@ def plan(
         Turns to keep with ``cut="keep_last"``, the open one included.
     pinned : iterable of int
         Indices of messages of `history` that are kept in any case, with their group.
-    cached_tokens : int
+    placement : {"turn", "history", "system"}
+        Where the texts of items stand. ``"turn"``: in the last user's message, before its own text.
+        What changes with every call is then behind the history, and a prefix cache keeps all
+        before it; every template takes it. ``"history"``: in a user's message of their own before
+        the history. ``"system"``: at the end of the system prompt, or as one. Both of these end
+        what one call shares with the next before the history.
+    cached_tokens : int, optional
         Prompt tokens that a prefix cache is known to hold, for `Plan.predicted`.
+    rules : CacheRules or str, optional
+        How the provider caches, or the name of such rules or of a model: what `Plan.cache`,
+        `Plan.predicted` and the `forecast` of each of `Plan.cuts` are derived from. None of the
+        choices depends on them.
+    prices : PriceTable, optional
+        What tokens cost, for the costs of the plan.
+    previous : Sent or iterable of Sent, optional
+        ``cache.sent`` of earlier plans of the conversation; ``()`` for the first. With it the
+        prediction is what the rules say, without it that nothing is read.
+    summary_tokens : int, optional
+        Size of a summary, for `Plan.compaction`; needs `rules`.
 
     Returns
     -------
@@ -361,7 +290,8 @@ def plan(
     ArgumentError
         For a message that the template cannot show, a tool result without its call or a call
         without its result, numbers outside their domain, an item section that is to come before a
-        stable cut, and item texts without a user message to carry them.
+        stable cut, item texts without a user message to carry them, and a `placement` that the
+        template refuses.
 
     Notes
     -----
@@ -395,9 +325,22 @@ def plan(
     budget = budget if isinstance(budget, Budget) else Budget(budget)
     window, reserve = budget.window, budget.reserve_output
     available = window - reserve
-    cached = token_number(cached_tokens, "cached_tokens")
+    if cached_tokens is not None:
+        cached_tokens = token_number(cached_tokens, "cached_tokens")
+        if previous is not None:
+            raise ArgumentError("cached_tokens: what was sent (previous) tells it already")
+    provider = None if rules is None else Provider(_rules_from(rules), prices)
+    for name, value in (("previous", previous), ("summary_tokens", summary_tokens)):
+        if value is not None and provider is None:
+            raise ArgumentError(f"{name}: needs rules")
+    if summary_tokens is not None:
+        summary_tokens = token_number(summary_tokens, "summary_tokens")
+    if placement not in PROMPTS:
+        raise ArgumentError(
+            f"placement: must be one of {', '.join(map(repr, PROMPTS))}, not {placement!r}"
+        )
     history_section, item_sections = split_sections(sections, retrieval)
-    rule = _history_rule(
+    rule = history_rule(
         history_section,
         budget=budget,
         item_sections=item_sections,
@@ -408,7 +351,7 @@ def plan(
     )
     template, encoding = resolve(template, encoding)
     tools_list = list(tools) if tools is not None else []
-    prompt = Prompt(
+    prompt = PROMPTS[placement](
         system=_as_list(system, "system"),
         history=_as_list(history, "history"),
         tools=convert_tools(tools_list),
@@ -433,11 +376,42 @@ def plan(
     place, room, texts, draft = _choose(prompt, rule, limit, fixed, pins)
     texts, draft, shortened = _shorten(prompt, limit, place, texts, draft)
 
-    cuts = _cuts(prompt, rule, limit - fixed.used)
+    cuts = cut_choices(prompt, rule, limit - fixed.used)
+    messages = prompt.messages(draft.kept, prompt.blocks(texts))
+    message_tokens = prompt._count(draft.native)[0]
+    cache, compaction = None, None
+    if provider is not None:
+        has_texts = any(texts)
+        cache = plan_cache(
+            provider,
+            messages,
+            tools_list,
+            draft,
+            message_tokens,
+            stable=_SHARED[placement] if has_texts else "all",
+            previous=previous,
+        )
+        rows = dict(draft.rows)
+        cuts = forecast_cuts(
+            provider,
+            prompt,
+            rule,
+            cuts,
+            fixed=fixed,
+            limit=limit,
+            text_tokens=sum(map(_wanted, item_sections)),
+            most_shared=INT64_MAX
+            if placement == "turn" or not has_texts
+            else rows["tools"] + (rows["system"] if placement == "history" else 0),
+        )
+        if summary_tokens is not None:
+            compaction = compact(
+                provider, prompt, rule, draft=draft, place=place, summary_tokens=summary_tokens
+            )
     start = prompt.start_of(place)
     kept = set(draft.kept)
     gone = [i for i in range(prompt.lead, start) if i not in kept]
-    why, note = _why_cut(prompt, rule, limit, draft.used, place) if gone else ("", None)
+    why, note = why_cut(prompt, rule, limit, draft.used, place) if gone else ("", None)
     dropped = [
         Dropped("history", i, prompt.history[i], prompt.message_tokens[i], why) for i in gone
     ]
@@ -448,12 +422,21 @@ def plan(
             if i not in chosen
         ]
     used = draft.used
+    slacks = {
+        section.name: max(0, section.bounds.max_tokens - dict(draft.rows)[section.name])
+        for section in item_sections
+        if section.bounds.max_tokens < INT64_MAX
+    }
+    if rule.cut != "tight" or not rule.has_default_cap:
+        slacks["history"] = max(0, rule.cap - sum(prompt.measure[place:]))
     return Plan(
-        messages=prompt.messages(draft.kept, prompt.blocks(texts)),
+        messages=messages,
         tools=tuple(tools_list),
         budget=budget,
         limit=limit,
-        sections=tuple(SectionUse(name, n, share(n, window)) for name, n in draft.rows),
+        sections=tuple(
+            SectionUse(name, n, share(n, window), slacks.get(name)) for name, n in draft.rows
+        ),
         used=used,
         left=available - used,
         dropped=tuple(dropped),
@@ -462,7 +445,10 @@ def plan(
         duplicates=_duplicates(prompt, draft.kept, texts),
         summarize_span=(prompt.lead, start) if gone else None,
         note=note,
-        predicted=Predicted(min(cached, used), used - min(cached, used)),
+        message_tokens=tuple(message_tokens),
+        predicted=predict(provider, prices, cache, cached_tokens, used),
+        cache=cache,
+        compaction=compaction,
         exact=prompt.template.exact,
         template=prompt.template,
         encoding=encoding,
@@ -470,35 +456,13 @@ def plan(
     )
 
 
+def _wanted(section: ItemSection) -> int:
+    """Return how many tokens a section's optional texts would take."""
+    bounds, overhead, _, items = section.request()
+    return min(bounds.max_tokens, overhead + sum(tokens for tokens, *_ in items)) if items else 0
+
+
 def _indices(pinned: Any) -> list[int]:
     if isinstance(pinned, (str, bytes, Mapping)) or not isinstance(pinned, Iterable):
         raise ArgumentError(f"pinned: must be a list of indices, not {type(pinned).__name__}")
     return [token_number(index, f"pinned[{k}]") for k, index in enumerate(pinned)]
-
-
-def _why_cut(
-    prompt: Prompt, rule: _HistoryRule, limit: int, used: int, place: int
-) -> tuple[str, str | None]:
-    """Return why the history before a place was left out, and the plan's note on it."""
-    start = prompt.start_of(place)
-    history = _native_history(prompt, rule, rule.cut)
-    uncapped = (*history[:3], INT64_MAX, *history[4:])
-    alone = _core.cut_history(history, INT64_MAX)[0]
-    why, note = "no room for more of it", None
-    if alone == place:
-        why = _cap_reason(rule, limit)
-        if rule.cut == "keep_last" and _core.cut_history(uncapped, INT64_MAX)[0] == place:
-            why = f"the last {rule.keep_last:,} turns are kept"
-    elif rule.cut != "tight":
-        note = (
-            f"the history is cut at history[{start}], though its rule alone would cut it at "
-            f"history[{prompt.start_of(alone)}]: what is kept in any case leaves too little room"
-        )
-    kind = "" if rule.cut == "tight" else "stable "
-    reason = f"older than the {kind}cut at history[{start}] ({why})"
-    free = limit - used
-    kept_tokens = sum(prompt.tokens[place:]) + prompt.carried[place]
-    tight = (*history[:3], INT64_MAX, "tight", 0)
-    if note is None and _core.cut_history(tight, kept_tokens + free)[0] < place:
-        note = f"part of the history is left out although {free:,} tokens are free: {reason}"
-    return reason, note

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 _LATER: Converted = ("user", "x", None, None, None, (), None, False)
 
 
-def _with_text_before(message: Any, block: str, path: str) -> Any:
-    """Return a copy of a user message whose text begins with `block` and an empty line."""
+def with_text(message: Any, block: str, path: str, *, behind: bool = False) -> Any:
+    """Return a copy of a message with `block` before its text, or behind it, and an empty line."""
     content = field_of(message, "content")
-    new: Any = f"{block}\n{content}"
-    if not isinstance(content, str):
-        new = [{"type": "text", "text": block}, *content]
+    if isinstance(content, str):
+        new: Any = f"{content}\n\n{block}" if behind else f"{block}\n{content}"
+    else:
+        part = {"type": "text", "text": block}
+        new = [*content, part] if behind else [part, *content]
     if isinstance(message, Mapping):
         return {**message, "content": new}
     try:
@@ -82,17 +84,11 @@ class Prompt:
         self.head = [*system, *history[: self.lead]]
         self.native_head = [*converted_system, *converted[: self.lead]]
         self.native_history = converted
-        self.groups = Groups(history, converted, self.lead, template._native.wraps_tool_results)
+        self.groups = Groups(converted, self.lead, template._native.wraps_tool_results)
         groups = self.groups
         self.carrier = groups.starts[groups.last_user] if groups.last_user >= 0 else None
         if item_sections:
-            if self.carrier is None:
-                raise ArgumentError(
-                    f"{item_sections[0].name}: its texts stand in the last user message, and the "
-                    "history has none"
-                )
-            # Rather than after all has been counted.
-            _with_text_before(history[self.carrier], "", f"history[{self.carrier}]")
+            self._check_carrier()
         for i in pinned:
             if i >= len(history):
                 raise ArgumentError(f"pinned: {i}, but the history has {len(history)} messages")
@@ -118,6 +114,15 @@ class Prompt:
             tokens[groups.heads[group]] if 0 <= groups.heads[group] < group else 0
             for group in groups.places
         ]
+
+    def _check_carrier(self) -> None:
+        """Refuse a place that the texts cannot have, rather than after all has been counted."""
+        if self.carrier is None:
+            raise ArgumentError(
+                f"{self.item_sections[0].name}: its texts stand in the last user message, and the "
+                "history has none"
+            )
+        with_text(self.history[self.carrier], "", f"history[{self.carrier}]")
 
     def _check_empty(self) -> None:
         try:
@@ -239,7 +244,7 @@ class Prompt:
         if not written:
             return self.native_history[self.carrier]
         message = self.history[self.carrier]
-        carrier = _with_text_before(message, "\n".join(written), f"history[{self.carrier}]")
+        carrier = with_text(message, "\n".join(written), f"history[{self.carrier}]")
         return convert_messages([carrier], "history")[0]
 
     def messages(self, kept: list[int], blocks: Sequence[str]) -> tuple[Any, ...]:
@@ -249,5 +254,5 @@ class Prompt:
         if written:
             assert self.carrier is not None
             at = kept.index(self.carrier)
-            messages[at] = _with_text_before(messages[at], written, f"history[{self.carrier}]")
+            messages[at] = with_text(messages[at], written, f"history[{self.carrier}]")
         return (*self.head, *messages)

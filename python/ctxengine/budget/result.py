@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ctxengine.budget.request import Budget
 
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ctxengine.budget.break_even import BreakEven
+    from ctxengine.budget.cache_plan import CachePlan
     from ctxengine.chat import Template
     from ctxengine.chat.convert import Converted
+    from ctxengine.pricing import Cost
     from ctxengine.tokenize import Encoding
 
 _BAR_WIDTH = 40
@@ -25,11 +28,23 @@ def share(tokens: int, window: int) -> float:
 
 
 class SectionUse(NamedTuple):
-    """Tokens that one section of a plan takes, and their share of the window."""
+    """What one section of a plan takes.
+
+    Attributes
+    ----------
+    name : str
+    tokens : int
+    share : float
+        Of the window.
+    slack : int or None
+        What the section's own bound leaves: of an item section's `max_tokens`, of the history's
+        cap, which counts the newest messages too. None without a bound.
+    """
 
     name: str
     tokens: int
     share: float
+    slack: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,30 @@ class Shortened:
     whole_tokens: int
 
 
+class Forecast(NamedTuple):
+    """What the next calls of the conversation will take, by a provider's rules.
+
+    Each is expected to have one turn more, as large as those so far are on average, and texts like
+    those of this call.
+
+    Attributes
+    ----------
+    calls : int
+        How many calls are looked at.
+    tokens : int
+        Tokens of their prompts.
+    cached_tokens : int
+        Those of them that will be read from the provider's cache.
+    cost : Cost or None
+        Of their prompts; None without prices.
+    """
+
+    calls: int
+    tokens: int
+    cached_tokens: int
+    cost: Cost | None
+
+
 class CutChoice(NamedTuple):
     """What one way of cutting the history would have kept, beside what is kept in any case.
 
@@ -73,14 +112,17 @@ class CutChoice(NamedTuple):
         conversation and the cap.
     chosen : bool
         Whether the plan was asked to cut so. A tight cut that shares with texts may keep less.
+    forecast : Forecast or None
+        The calls to come, if they are cut so; None when the plan was given no `rules`.
     """
 
-    cut: str
+    cut: Literal["grid", "tight", "keep_last"]
     start: int
     kept_tokens: int
     slack: int
     pressed: bool
     chosen: bool
+    forecast: Forecast | None = None
 
 
 class Duplicate(NamedTuple):
@@ -91,10 +133,50 @@ class Duplicate(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """Prompt tokens that a prefix cache holds already, and those left to compute."""
+    """What this call finds in a prefix cache.
+
+    Attributes
+    ----------
+    cached, uncached : int
+        Prompt tokens that are there already, and those left to compute.
+    cost : Cost or None
+        Of the prompt, with what is written to the cache; None without prices.
+    """
 
     cached: int
     uncached: int
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What it takes to have a summary stand for a span of the history.
+
+    Attributes
+    ----------
+    span : tuple of int
+        Half-open index range of `history`: `Plan.summarize_span`, or, while nothing is cut, what
+        the grid would cut next.
+    span_tokens, summary_tokens : int
+        Tokens of the messages that would go, and of the summary.
+    is_cut : bool
+        Whether these messages are left out of this plan already.
+    break_even : BreakEven
+        Calls with the summary beside calls with the whole span.
+    """
+
+    span: tuple[int, int]
+    span_tokens: int
+    summary_tokens: int
+    is_cut: bool
+    break_even: BreakEven
+
+
+def _with_cost(figures: Forecast | Predicted | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    cost = figures.cost
+    return figures._asdict() | {"cost": None if cost is None else cost.to_dict()}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -139,8 +221,16 @@ class Plan:
     note : str, optional
         Said when history was cut although more of it would have had room, and when a stable cut was
         pressed further than its rule says; and why.
+    message_tokens : tuple of int
+        Tokens of each of `messages`, by the template.
     predicted : Predicted
-        From `cached_tokens`.
+        Tokens that this call finds cached, and its cost.
+    cache : CachePlan or None
+        Breakpoints and predicted use of the provider's cache, for a request that has `messages`
+        and `tools`; None without `rules`.
+    compaction : Compaction or None
+        When a summary of a part of the history pays; None without `summary_tokens`, and where
+        there is nothing to summarize.
     exact : bool
         False only for a template that was told to estimate.
     template, encoding
@@ -160,7 +250,10 @@ class Plan:
     duplicates: tuple[Duplicate, ...]
     summarize_span: tuple[int, int] | None
     note: str | None
+    message_tokens: tuple[int, ...]
     predicted: Predicted
+    cache: CachePlan | None = field(compare=False)
+    compaction: Compaction | None
     exact: bool
     template: Template
     encoding: Encoding
@@ -211,14 +304,18 @@ class Plan:
                 }
                 for s in self.shortened
             ],
-            "cuts": [choice._asdict() for choice in self.cuts],
+            "cuts": [
+                choice._asdict() | {"forecast": _with_cost(choice.forecast)} for choice in self.cuts
+            ],
             "duplicates": [
                 {"places": list(duplicate.places), "tokens": duplicate.tokens}
                 for duplicate in self.duplicates
             ],
             "summarize_span": None if self.summarize_span is None else list(self.summarize_span),
             "note": self.note,
-            "predicted": self.predicted._asdict(),
+            "predicted": _with_cost(self.predicted),
+            "cache": None if self.cache is None else self.cache.to_dict(),
+            "compaction": None if self.compaction is None else asdict(self.compaction),
         }
 
     def _rows(self) -> list[SectionUse]:
