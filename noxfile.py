@@ -117,6 +117,20 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Write the API reference to build/docs, one page for each module, from the docstrings."""
+    session.install(".", "pdoc>=16", "rich>=13")
+    apart = {"cli", "reference", "vocabularies"}  # no interface of the package
+    public = [
+        path.stem
+        for path in sorted(Path("python/ctxengine").iterdir())
+        if path.suffix in ("", ".py") and path.stem not in apart and path.stem[0] != "_"
+    ]
+    modules = [f"ctxengine.{name}" for name in public]
+    session.run("pdoc", "-d", "numpy", "-o", "build/docs", *modules, silent=True)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build sdist and wheel, then install each in a clean environment and run the demo from it."""
     session.install("build")
