@@ -39,8 +39,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from unittest.mock import MagicMock
 
+import pytest
+from ctxengine.cli.contenders import OURS
+from ctxengine.cli.rounds import take_turns
+
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable, Mapping
+
+    from report import Report, Unit
 
 T = TypeVar("T")
 
@@ -258,6 +265,13 @@ class VLLM:
         request.num_computed_tokens = request.num_tokens
         return num_cached
 
+    def admitted(self, token_ids: list[int]) -> Any:
+        """Return a new request that has been admitted."""
+        request = self.request(token_ids)
+        if self.admit(request) is None:
+            raise ValueError("the prompt does not fit")
+        return request
+
     def append(self, request: Any, token_id: int) -> None:
         """Append a sampled token; hashes a block that is full now."""
         request.append_output_token_ids(token_id)
@@ -367,3 +381,26 @@ class SGLangTree:
                 evicted += tree.evict_device_leaf(step.node_id).tracker.get(0, 0)
         tree.evict_device_end(0)
         self.num_free += evicted
+
+
+def make(rival: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Make a rival's manager, or skip the test that asks, with the reason."""
+    try:
+        return rival(*arguments, **options)
+    except Absent as absent:
+        pytest.skip(str(absent))
+
+
+def add_rows(
+    report: Report,
+    what: str,
+    runs: Mapping[str, Callable[[], object]],
+    unit: Unit,
+    targets: Mapping[str, float],
+) -> None:
+    """Time all in turns, and add a row for each rival."""
+    seconds = take_turns(runs)
+    for name in runs:
+        if name != OURS:
+            pair = {OURS: seconds[OURS], name: seconds[name]}
+            report.add_seconds(what, pair, unit, targets.get(name))
