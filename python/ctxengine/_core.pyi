@@ -527,21 +527,20 @@ class Limiter(metaclass=_PybindType):
 
 # --- cuda ---
 
-_Vector: TypeAlias = tuple[int, int, int]  # address, length, stride in elements
-_Matrix: TypeAlias = tuple[int, int, int, int, int]  # address, rows, columns, strides
+_View: TypeAlias = tuple[int, ...]  # address, shape, strides in elements
 
 def cuda_build_info() -> tuple[str, tuple[str, ...], int]: ...
 def cuda_why_not() -> str: ...
 def cuda_devices() -> list[tuple[str, int, int, int]]: ...
 def slot_mapping_host(
-    block_tables: _Matrix, rows: _Vector, positions: _Vector, block_size: int, slots: _Vector, /
+    block_tables: _View, rows: _View, positions: _View, block_size: int, slots: _View, /
 ) -> None: ...
 def slot_mapping_device(
-    block_tables: _Matrix,
-    rows: _Vector,
-    positions: _Vector,
+    block_tables: _View,
+    rows: _View,
+    positions: _View,
     block_size: int,
-    slots: _Vector,
+    slots: _View,
     stream: int,
     after: list[int],
     /,

@@ -4,7 +4,6 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
-#include <utility>
 
 #include "common/error.h"
 #include "common/str_cat.h"
@@ -13,9 +12,6 @@
 namespace ctx::cuda {
 namespace {
 
-constexpr unsigned kThreadsPerBlock = 256;
-// Enough to fill any device; more would only take room from kernels running beside this one.
-constexpr Int64 kMaxBlocks = 1024;
 constexpr int kMinComputeCapabilityMajor = 8;  // the lowest architecture in the image
 
 /// Makes a context current for the calling thread and gives the former one back.
@@ -133,13 +129,13 @@ Runtime& Runtime::Default() {
   return *runtime;
 }
 
-int Runtime::DeviceOf(const void* array, const char* what) const {
+int Runtime::DeviceOf(const NamedArray& array) const {
   int ordinal = -1;
   const abi::Result result = driver_->pointer_get_attribute(
-      &ordinal, abi::kPointerDeviceOrdinal, reinterpret_cast<abi::DevicePointer>(array));
+      &ordinal, abi::kPointerDeviceOrdinal, reinterpret_cast<abi::DevicePointer>(array.address));
   if (result == abi::kErrorInvalidValue ||
       (result == abi::kSuccess && (ordinal < 0 || ordinal >= static_cast<int>(devices_.size())))) {
-    throw ArgumentError(StrCat(what, " is not memory of a CUDA device: ", array));
+    throw ArgumentError(StrCat(array.name, " is not memory of a CUDA device: ", array.address));
   }
   driver_->Check(result, "cuPointerGetAttribute");
   return ordinal;
@@ -156,36 +152,42 @@ abi::Handle Runtime::Context(int ordinal) {
   return context;
 }
 
-abi::Handle Runtime::SlotMappingKernel() {
+abi::Handle Runtime::KernelHandle(const char* name) {
   const std::lock_guard lock(mutex_);
-  if (slot_mapping_kernel_ == nullptr) {
-    abi::Handle library;
-    driver_->Check(driver_->library_load_data(&library, image_.data(), nullptr, nullptr, 0, nullptr,
-                                              nullptr, 0),
+  if (const auto found = kernels_.find(name); found != kernels_.end()) return found->second;
+  if (library_ == nullptr) {
+    driver_->Check(driver_->library_load_data(&library_, image_.data(), nullptr, nullptr, 0,
+                                              nullptr, nullptr, 0),
                    "cuLibraryLoadData");
-    driver_->Check(
-        driver_->library_get_kernel(&slot_mapping_kernel_, library, "ctxengine_slot_mapping"),
-        "cuLibraryGetKernel");
   }
-  return slot_mapping_kernel_;
+  abi::Handle kernel;
+  driver_->Check(driver_->library_get_kernel(&kernel, library_, name), "cuLibraryGetKernel");
+  kernels_.emplace(name, kernel);
+  return kernel;
 }
 
-void Runtime::SlotMapping(const SlotMappingArgs& args, std::uintptr_t stream,
-                          std::span<const std::uintptr_t> after) {
+void Runtime::Launch(const char* name, unsigned threads_per_block, unsigned num_blocks,
+                     const void* args, std::span<const NamedArray> arrays, std::uintptr_t stream,
+                     std::span<const std::uintptr_t> after) {
   if (!why_not_.empty()) throw DeviceError(why_not_);
-  if (args.num_slots == 0) return;
-  const int ordinal = DeviceOf(args.slots, "out");
-  const std::array<std::pair<const void*, const char*>, 3> inputs = {
-      {{args.block_tables, "block_tables"}, {args.rows, "rows"}, {args.positions, "positions"}}};
-  for (const auto& [array, what] : inputs) {
+  if (num_blocks == 0) return;
+  int ordinal = -1;
+  const char* first = nullptr;
+  for (const NamedArray& array : arrays) {
     // An empty array may have no memory at all.
-    if (array == nullptr) continue;
-    if (const int other = DeviceOf(array, what); other != ordinal) {
-      throw ArgumentError(StrCat(what, " is on CUDA device ", other, ", out on device ", ordinal));
+    if (array.address == nullptr) continue;
+    const int device = DeviceOf(array);
+    if (first == nullptr) {
+      ordinal = device;
+      first = array.name;
+    } else if (device != ordinal) {
+      throw ArgumentError(
+          StrCat(array.name, " is on CUDA device ", device, ", ", first, " on device ", ordinal));
     }
   }
+  if (first == nullptr) throw ArgumentError(StrCat(arrays.front().name, " has no memory"));
   const ContextScope scope(*driver_, Context(ordinal));
-  const abi::Handle kernel = SlotMappingKernel();
+  const abi::Handle kernel = KernelHandle(name);
   for (const std::uintptr_t producer : after) {
     if (SameStream(producer, stream)) continue;
     const Event event(*driver_);
@@ -193,11 +195,9 @@ void Runtime::SlotMapping(const SlotMappingArgs& args, std::uintptr_t stream,
     driver_->Check(driver_->stream_wait_event(StreamHandle(stream), event.get(), 0),
                    "cuStreamWaitEvent");
   }
-  const auto num_blocks = static_cast<unsigned>(
-      std::min<Int64>((args.num_slots + kThreadsPerBlock - 1) / kThreadsPerBlock, kMaxBlocks));
-  SlotMappingArgs parameter = args;
-  void* parameters[] = {&parameter};
-  driver_->Check(driver_->launch_kernel(kernel, num_blocks, 1, 1, kThreadsPerBlock, 1, 1, 0,
+  // The driver copies the arguments and does not write to them.
+  void* parameters[] = {const_cast<void*>(args)};
+  driver_->Check(driver_->launch_kernel(kernel, num_blocks, 1, 1, threads_per_block, 1, 1, 0,
                                         StreamHandle(stream), parameters, nullptr),
                  "cuLaunchKernel");
 }

@@ -8,10 +8,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "cuda/driver.h"
-#include "cuda/slot_mapping.h"
+#include "cuda/kernels.h"
 
 namespace ctx::cuda {
 
@@ -46,18 +48,27 @@ class Runtime {
   /// The devices in the driver's order; empty without a driver.
   std::span<const DeviceInfo> devices() const noexcept { return devices_; }
 
-  /// Enqueues the slot mapping kernel on `stream` (a CUstream of the arrays' device's primary
-  /// context; 0 is the legacy default stream) and returns without waiting. The device first waits
-  /// for what is already enqueued on each stream of `after`. Arrays must stay alive until the
-  /// kernel has run. Throws ArgumentError when the arrays are not on one device, DeviceError with
-  /// the driver's name and text for everything the driver refuses, or when why_not() is not empty.
-  void SlotMapping(const SlotMappingArgs& args, std::uintptr_t stream,
-                   std::span<const std::uintptr_t> after);
+  /// Enqueues `kernel` on `stream` (a CUstream of the arrays' device's primary context; 0 is the
+  /// legacy default stream) and returns without waiting. The device first waits for what is already
+  /// enqueued on each stream of `after`. Arrays must stay alive until the kernel has run. Nothing
+  /// is enqueued when there is nothing to do. Throws ArgumentError when the arrays are not on one
+  /// device, DeviceError with the driver's name and text for everything the driver refuses, or when
+  /// why_not() is not empty.
+  template <typename Args>
+  void Launch(const Kernel<Args>& kernel, const Args& args, std::uintptr_t stream,
+              std::span<const std::uintptr_t> after) {
+    const auto arrays = ArraysOf(args);
+    Launch(kernel.name, kernel.threads_per_block, NumBlocks(kernel, args), &args, arrays, stream,
+           after);
+  }
 
  private:
-  int DeviceOf(const void* array, const char* what) const;
+  void Launch(const char* name, unsigned threads_per_block, unsigned num_blocks, const void* args,
+              std::span<const NamedArray> arrays, std::uintptr_t stream,
+              std::span<const std::uintptr_t> after);
+  int DeviceOf(const NamedArray& array) const;
   abi::Handle Context(int ordinal);
-  abi::Handle SlotMappingKernel();
+  abi::Handle KernelHandle(const char* name);
 
   std::span<const unsigned char> image_;
   std::optional<Driver> driver_;
@@ -66,7 +77,8 @@ class Runtime {
 
   std::mutex mutex_;  // guards what is made on first use
   std::vector<abi::Handle> contexts_;
-  abi::Handle slot_mapping_kernel_ = nullptr;
+  abi::Handle library_ = nullptr;
+  std::unordered_map<std::string_view, abi::Handle> kernels_;
 };
 
 }  // namespace ctx::cuda

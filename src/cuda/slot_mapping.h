@@ -4,24 +4,12 @@
 //     block_size
 //
 // This header is the whole of the arithmetic. The CUDA kernel and the CPU backend both call SlotOf,
-// so they cannot disagree. It is compiled by nvcc, by NVRTC (hence no standard headers) and by the
-// host compiler.
+// so they cannot disagree.
 #pragma once
 
-#ifdef __CUDACC__
-#define CTX_HOST_DEVICE __host__ __device__
-#else
-#define CTX_HOST_DEVICE
-#endif
+#include "cuda/types.h"
 
 namespace ctx::cuda {
-
-using Int32 = int;
-using Int64 = long;
-static_assert(sizeof(Int32) == 4 && sizeof(Int64) == 8);
-
-inline constexpr Int64 kPaddingSlot = -1;  ///< no token here: attention and cache writes skip it
-inline constexpr Int64 kInvalidSlot = -2;  ///< the token has no block: a mistake of the caller
 
 /// The arrays of one call, on the host or on one device. Strides count elements, in 64 bits, as
 /// block id times block size does: a pool may hold far more than 2^31 tokens' worth of slots.

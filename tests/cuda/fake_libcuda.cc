@@ -9,10 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "cuda/slot_mapping.h"
 #include "executor.h"
-
-extern "C" void ctxengine_slot_mapping(ctx::cuda::SlotMappingArgs args);
+#include "kernel_list.h"
 
 namespace {
 
@@ -34,7 +32,6 @@ State& Fake() {
 
 int contexts[2];
 int library;
-int kernel;
 int event;
 
 // Logs the call and returns its injected error, or success.
@@ -181,8 +178,9 @@ FAKE int cuLibraryLoadData(void** handle, const void* image, int*, void**, unsig
 }
 
 FAKE int cuLibraryGetKernel(void** handle, void* from, const char* name) {
-  if (from != &library || std::strcmp(name, "ctxengine_slot_mapping") != 0) return 500;
-  *handle = &kernel;
+  const auto found = AllKernels().find(name);
+  if (from != &library || found == AllKernels().end()) return 500;
+  *handle = const_cast<KernelList::value_type*>(&*found);
   return Enter("cuLibraryGetKernel", name);
 }
 
@@ -210,15 +208,14 @@ FAKE int cuStreamWaitEvent(void* stream, void*, unsigned) {
 FAKE int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                         void* stream, void** parameters, void**) {
-  if (function != &kernel || Fake().context_stack.empty() || shared_bytes != 0) return 1;
+  if (function == nullptr || Fake().context_stack.empty() || shared_bytes != 0) return 1;
+  const auto& [name, call_of] = *static_cast<const KernelList::value_type*>(function);
   const std::string context = Fake().context_stack.back() == &contexts[0] ? "device 0" : "device 1";
-  const int result =
-      Enter("cuLaunchKernel", context + " grid " + std::to_string(grid_x) + " block " +
-                                  std::to_string(block_x) + " stream " + Number(stream));
+  const int result = Enter("cuLaunchKernel",
+                           std::string(name) + " " + context + " grid " + std::to_string(grid_x) +
+                               " block " + std::to_string(block_x) + " stream " + Number(stream));
   if (result != 0) return result;
-  ctx::cuda::SlotMappingArgs args;
-  std::memcpy(&args, parameters[0], sizeof args);
   executor::Launch({grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, {.seed = 1},
-                   [&] { ctxengine_slot_mapping(args); });
+                   call_of(parameters));
   return 0;
 }

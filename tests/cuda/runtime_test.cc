@@ -119,7 +119,7 @@ TEST_CASE("a launch without what it needs says why") {
   options.image = {};
   Runtime runtime(options);
   Batch batch;
-  CHECK_THROWS_AS(runtime.SlotMapping(batch.Args(), 0, {}), DeviceError);
+  CHECK_THROWS_AS(runtime.Launch(kSlotMapping, batch.Args(), 0, {}), DeviceError);
   CHECK(batch.slots == std::vector<Int64>(5, 99));
 }
 
@@ -129,9 +129,9 @@ TEST_CASE("a launch runs the kernel on the arrays' device and stream") {
   for (const int ordinal : {1, 0, 1}) {
     Batch batch;
     batch.PutOn(fake, ordinal);
-    runtime.SlotMapping(batch.Args(), 4660, {});
+    runtime.Launch(kSlotMapping, batch.Args(), 4660, {});
     CHECK(batch.slots == batch.expected);
-    CHECK(fake.Called("cuLaunchKernel device " + std::to_string(ordinal) +
+    CHECK(fake.Called("cuLaunchKernel ctxengine_slot_mapping device " + std::to_string(ordinal) +
                       " grid 1 block 256 stream 4660"));
     CHECK(fake.ContextDepth() == 0);
   }
@@ -152,7 +152,7 @@ TEST_CASE("the grid is one thread per slot, and capped") {
   batch.PutOn(fake, 0);
   SlotMappingArgs args = batch.Args();
   args.num_slots = 257;
-  runtime.SlotMapping(args, 0, {});
+  runtime.Launch(kSlotMapping, args, 0, {});
   CHECK(fake.Called("grid 2 block 256"));
   CHECK(batch.slots.back() == kPaddingSlot);
 
@@ -160,7 +160,7 @@ TEST_CASE("the grid is one thread per slot, and capped") {
   fake.AddMemory(batch.slots, 0);
   args = batch.Args();
   args.num_slots = 1024 * 256 + 3;
-  runtime.SlotMapping(args, 0, {});
+  runtime.Launch(kSlotMapping, args, 0, {});
   CHECK(fake.Called("grid 1024 block 256"));
   CHECK(batch.slots.back() == kPaddingSlot);
 }
@@ -171,13 +171,13 @@ TEST_CASE("streams that made the inputs are waited for, the same stream is not")
   Batch batch;
   batch.PutOn(fake, 0);
   const std::array<std::uintptr_t, 2> after = {7, 8};
-  runtime.SlotMapping(batch.Args(), 8, after);
+  runtime.Launch(kSlotMapping, batch.Args(), 8, after);
   CHECK(fake.Called("cuEventRecord 7\ncuStreamWaitEvent 8\ncuEventDestroy\n"));
   CHECK_FALSE(fake.Called("cuEventRecord 8"));
 
   // 1 is another name of stream 0.
   const std::array<std::uintptr_t, 1> legacy = {1};
-  runtime.SlotMapping(batch.Args(), 0, legacy);
+  runtime.Launch(kSlotMapping, batch.Args(), 0, legacy);
   CHECK_FALSE(fake.Called("cuEventRecord 1"));
 }
 
@@ -190,11 +190,11 @@ TEST_CASE("empty arrays") {
   args.rows = nullptr;
   args.positions = nullptr;
   args.num_tokens = 0;
-  runtime.SlotMapping(args, 0, {});
+  runtime.Launch(kSlotMapping, args, 0, {});
   CHECK(batch.slots == std::vector<Int64>(5, kPaddingSlot));
   args.num_slots = 0;
   args.slots = nullptr;
-  runtime.SlotMapping(args, 0, {});
+  runtime.Launch(kSlotMapping, args, 0, {});
 }
 
 TEST_CASE("memory of the host or of another device is an error that names the array") {
@@ -206,13 +206,13 @@ TEST_CASE("memory of the host or of another device is an error that names the ar
   SlotMappingArgs args = batch.Args();
   args.rows = host_rows.data();
   try {
-    runtime.SlotMapping(args, 0, {});
+    runtime.Launch(kSlotMapping, args, 0, {});
     FAIL("expected ArgumentError");
   } catch (const ArgumentError& error) {
     CHECK(std::string(error.what()).find("rows is not memory of a CUDA device: 0x") == 0);
   }
   fake.AddMemory(host_rows, 1);
-  CHECK_THROWS_WITH_AS(runtime.SlotMapping(args, 0, {}),
+  CHECK_THROWS_WITH_AS(runtime.Launch(kSlotMapping, args, 0, {}),
                        "rows is on CUDA device 1, out on device 0", ArgumentError);
   CHECK(batch.slots == std::vector<Int64>(5, 99));
   CHECK_FALSE(fake.Called("cuLaunchKernel"));
@@ -231,14 +231,14 @@ TEST_CASE("every refusal of the driver is a DeviceError with call, name and text
     batch.PutOn(fake, 0);
     fake.Fail(call, 719);
     CHECK_THROWS_WITH_AS(
-        runtime.SlotMapping(batch.Args(), 0, after),
+        runtime.Launch(kSlotMapping, batch.Args(), 0, after),
         (std::string(call) + ": CUDA_ERROR_LAUNCH_FAILED (719): unspecified launch failure")
             .c_str(),
         DeviceError);
     CHECK(batch.slots == std::vector<Int64>(5, 99));
     CHECK(fake.ContextDepth() == 0);
     fake.Fail(call, 0);
-    runtime.SlotMapping(batch.Args(), 0, after);
+    runtime.Launch(kSlotMapping, batch.Args(), 0, after);
     CHECK(batch.slots == batch.expected);
   }
 }

@@ -16,8 +16,7 @@
 #include "cuda/host_backend.h"
 #include "doctest/doctest.h"
 #include "executor.h"
-
-extern "C" void ctxengine_slot_mapping(ctx::cuda::SlotMappingArgs args);
+#include "kernel_list.h"
 
 namespace ctx::cuda {
 namespace {

@@ -60,7 +60,7 @@ for block_size in (1, 16, 65536):
     host = cuda.slot_mapping(tables, rows, positions, block_size, out=np.empty(2100, np.int64))
     assert host.tolist() == expected
 assert "cuEventRecord 7\\ncuStreamWaitEvent 2\\n" in log() and "cuEventRecord 2" not in log()
-assert "cuLaunchKernel device 1 grid 9 block 256 stream 2" in log()
+assert "cuLaunchKernel ctxengine_slot_mapping device 1 grid 9 block 256 stream 2" in log()
 
 # On the device a token without a block is marked, not raised.
 out = np.zeros(2, np.int64)
@@ -94,7 +94,8 @@ def fake_libcuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
             os.environ.get("CXX", "g++"),
             *("-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", f"-I{ROOT / 'src'}"),
             *("-include", str(ROOT / "tests/cuda/cuda_language.h"), "-xc++"),
-            *(str(ROOT / "src/cuda/slot_mapping.cu"), str(ROOT / "tests/cuda/fake_libcuda.cc")),
+            *(str(path) for path in sorted((ROOT / "src/cuda").glob("*.cu"))),
+            str(ROOT / "tests/cuda/fake_libcuda.cc"),
             *("-o", str(library)),
         ],
         check=True,

@@ -132,7 +132,7 @@ def build_and_run(folder: Path, sanitizer: str, main: Path) -> subprocess.Comple
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     (tmp_path / "cuda").mkdir()
-    for name in ("slot_mapping.cu", "slot_mapping.h"):
+    for name in ("slot_mapping.cu", "slot_mapping.h", "types.h"):
         shutil.copy(ROOT / "src/cuda" / name, tmp_path / "cuda")
     return tmp_path
 

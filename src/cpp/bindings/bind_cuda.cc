@@ -61,7 +61,7 @@ void SlotMappingDevice(const Matrix& block_tables, const Vector& rows, const Vec
                        const std::vector<std::uintptr_t>& after) {
   const auto args = Args(block_tables, rows, positions, block_size, slots);
   const ReleaseGil unlocked;
-  cuda::Runtime::Default().SlotMapping(args, stream, after);
+  cuda::Runtime::Default().Launch(cuda::kSlotMapping, args, stream, after);
 }
 
 // Opening the driver can take a second: other threads go on meanwhile.

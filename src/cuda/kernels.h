@@ -1,0 +1,51 @@
+// The table of kernels: the name of each in the image, its arguments, and how many threads it can
+// use. Runtime::Launch takes an entry. For the host only.
+//
+// A kernel is added in five places: its header (arguments and arithmetic), its .cu file (the list
+// in CMakeLists.txt), its entry here, its CPU backend beside, and tests/cuda/kernel_list.h, from
+// which the executor and the stand-in for libcuda know it.
+#pragma once
+
+#include <algorithm>
+#include <array>
+
+#include "cuda/slot_mapping.h"
+
+namespace ctx::cuda {
+
+/// An array of a call; `name` is what the caller knows it by.
+struct NamedArray {
+  const void* address;
+  const char* name;
+};
+
+/// One kernel of the image. It works for any grid; `num_threads` says how many threads a call can
+/// use, 0 when it has nothing to do.
+template <typename Args>
+struct Kernel {
+  const char* name;
+  Int64 (*num_threads)(const Args& args);
+  unsigned threads_per_block = 256;
+  // Enough to fill any device; more would only take room from kernels running beside this one.
+  Int64 max_blocks = 1024;
+};
+
+template <typename Args>
+unsigned NumBlocks(const Kernel<Args>& kernel, const Args& args) {
+  const Int64 threads = kernel.threads_per_block;
+  return static_cast<unsigned>(
+      std::min((kernel.num_threads(args) + threads - 1) / threads, kernel.max_blocks));
+}
+
+// ArraysOf: what a call reads and writes; the device of the first is the device of the call.
+
+inline constexpr Kernel<SlotMappingArgs> kSlotMapping{
+    "ctxengine_slot_mapping", [](const SlotMappingArgs& args) { return args.num_slots; }};
+inline std::array<NamedArray, 4> ArraysOf(const SlotMappingArgs& args) {
+  return {{{args.slots, "out"},
+           {args.block_tables, "block_tables"},
+           {args.rows, "rows"},
+           {args.positions, "positions"}}};
+}
+
+}  // namespace ctx::cuda
