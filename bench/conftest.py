@@ -21,7 +21,7 @@ os.environ.update(ONE_THREAD)  # before any rival is imported
 
 # How the benches name what they measure: the parameter of a test that has one of these values.
 OURS = ("ctxengine", "ctxengine, numpy", "ctxengine, list")
-LABELS = {*OURS, "jinja2 + tiktoken", "python", "tiktoken"}
+LABELS = {*OURS, "jinja2", "jinja2 + tiktoken", "minijinja", "python", "tiktoken"}
 
 REPORT = Report()
 

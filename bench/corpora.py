@@ -19,6 +19,7 @@ import string
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import ctxengine
 
@@ -195,3 +196,50 @@ def conversation(num_messages: int, seed: int = 0) -> list[dict[str, str]]:
         for i in range(num_messages - 1)
     ]
     return [*messages, {"role": "user", "content": "And now?"}]
+
+
+def tools(num_tools: int) -> list[dict[str, Any]]:
+    """Return definitions of functions, as a request brings them along."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": f"look_up_{i}",
+                "description": f'Looks up what the {i}th table says of a name; "all" of <rows>.',
+                "parameters": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string", "description": "What to look up"},
+                        "limit": {"type": "integer", "default": 10},
+                        "order": {"type": "string", "enum": ["rising", "falling"]},
+                    },
+                    "required": ["name"],
+                },
+            },
+        }
+        for i in range(num_tools)
+    ]
+
+
+def english_conversation(num_messages: int) -> list[dict[str, str]]:
+    """Return a chat that ends with a user's question; 600 characters a message on average."""
+    texts = chat_messages(num_messages - 1, 600)
+    messages = [
+        {"role": "assistant" if i % 2 else "user", "content": text} for i, text in enumerate(texts)
+    ]
+    return [*messages, {"role": "user", "content": "And now?"}]
+
+
+def with_calls(plain: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Return as many messages of a chat, in which every second answer looks something up first."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "You look things up."}]
+    for i, message in enumerate(plain):
+        if message["role"] == "assistant" and i % 4 == 1:
+            function = {"name": f"look_up_{i % 20}", "arguments": {"name": f"日本 {i}", "limit": i}}
+            call = {"id": f"call{i:05}", "type": "function", "function": function}
+            messages += [
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "content": plain[i - 1]["content"], "tool_call_id": call["id"]},
+            ]
+        messages.append(message)
+    return [*messages[: len(plain) - 1], plain[-1]]

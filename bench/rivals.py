@@ -61,11 +61,55 @@ def loaded(name: str, libraries: Iterable[str] = contenders.NAMES) -> dict[str, 
     return {library: contender for library, contender in found.items() if contender is not None}
 
 
+def _tojson(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise_exception(message: str) -> None:
+    raise ValueError(message)
+
+
+def renderers(
+    name: str, variables: dict[str, Any]
+) -> dict[str, Callable[[list[Any], list[Any] | None], str]]:
+    """Return what renders a published template, by library, as transformers has it set up."""
+    source = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        **options, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    template = environment.from_string(source)
+
+    def by_jinja2(messages: list[Any], tools: list[Any] | None) -> str:
+        given = {**variables, "tools": tools, "add_generation_prompt": True}
+        return template.render(messages=messages, **given)
+
+    found = {"jinja2": by_jinja2}
+    try:
+        import minijinja
+    except ImportError as error:
+        ABSENT["minijinja", name] = str(error)
+        return found
+    compiled = minijinja.Environment(
+        **options,
+        templates={"chat": source},
+        filters={"tojson": _tojson},
+        globals={"raise_exception": _raise_exception},
+        auto_escape_callback=lambda _: False,
+    )
+
+    def by_minijinja(messages: list[Any], tools: list[Any] | None) -> str:
+        given = {**variables, "tools": tools, "add_generation_prompt": True}
+        return compiled.render_template("chat", messages=messages, **given)
+
+    return {**found, "minijinja": by_minijinja}
+
+
 def jinja2_counter(name: str) -> Callable[[list[Any]], int]:
     """Return a count of messages as a gateway without a count table makes it: render, encode."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-    template = environment.from_string((TEMPLATES / f"{name}.jinja").read_text())
+    render = renderers(name, {})["jinja2"]
     ours = ctxengine.get_encoding(name)
     encoding = tiktoken.Encoding(
         name,
@@ -76,7 +120,7 @@ def jinja2_counter(name: str) -> Callable[[list[Any]], int]:
     form = "NFC" if name.startswith("qwen") else None
 
     def count(messages: list[Any]) -> int:
-        text = template.render(messages=messages, tools=None, add_generation_prompt=True)
+        text = render(messages, None)
         if form is not None:
             text = unicodedata.normalize(form, text)
         return len(encoding.encode(text, allowed_special="all"))

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 import tokenizers
-from ctxengine import chat
+from ctxengine import _core, chat
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.errors import ArgumentError, UnknownTokenError
 from ctxengine.tokenize import Encoding, get_encoding
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 QWEN3 = "qwen3"
 
@@ -821,3 +823,30 @@ def test_a_child_forked_while_others_count_can_count() -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(st.characters(exclude_categories=["Cs"])),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    )
+)
+@example({"a": (1, [])})
+@example([1e16, 1e-5, -0.0, 5e-324, 2**63, -(2**63)])
+def test_tools_are_written_as_json_dumps_writes_them(value: Any) -> None:
+    written = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    assert _core.json_text(value, "tools[0]").encode("utf-8", "replace").decode() == written
+
+
+def test_segments_are_the_text_that_is_shown() -> None:
+    long = "日本語 with é and 🎉, of more than a few characters"
+    texts = [f"  {long}\n", long, f"{long}\ud800 half a pair", "x" * 40, f"\u3000{long}\u2028"]
+    for text in texts:
+        # "replace" writes ? where the segments have U+FFFD.
+        expected = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
+        segments = Template("llama3").render_segments([{"role": "user", "content": text}])
+        assert (expected, False) in segments

@@ -6,7 +6,6 @@ objects alike.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -44,12 +43,9 @@ def is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, (list, tuple)) and not value)
 
 
-def _to_json(value: Any, path: str) -> str:
-    # What transformers' chat templates call tojson.
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ArgumentError(f"{path}: cannot be written as JSON: {error}") from None
+def read_messages(messages: Any, path: str = "messages") -> _core.Messages:
+    """Read messages of any accepted shape; an ArgumentError names ``path[i].field``."""
+    return _core.read_messages(messages, path, None)
 
 
 def convert_messages(
@@ -59,7 +55,7 @@ def convert_messages(
 
     With `one_each`, every item must be one message.
     """
-    return _core.read_messages(messages, path, None).tuples(one_each)
+    return read_messages(messages, path).tuples(one_each)
 
 
 def convert_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[str]:
@@ -72,5 +68,7 @@ def convert_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[str]:
     for i, tool in enumerate(tools):
         if not isinstance(tool, Mapping):
             raise ArgumentError(f"tools[{i}]: must be a mapping, not {type(tool).__name__}")
-        converted.append(_to_json(dict(tool), f"tools[{i}]"))
+        # What transformers' chat templates call tojson.
+        plain = tool if type(tool) is dict else dict(tool)
+        converted.append(_core.json_text(plain, f"tools[{i}]"))
     return converted

@@ -472,7 +472,11 @@ class JinjaTemplate:
         for i, message in enumerate(messages):
             _message_dict(message, f"{path}[{i}]")
 
-    render = segments
+    def render(
+        self, messages: _core.Messages, tools: list[str], add_generation_prompt: bool
+    ) -> list[tuple[str, bool]]:
+        """Return the segments."""
+        return self.segments(messages.tuples(False), tools, add_generation_prompt)
 
     def encode(
         self,

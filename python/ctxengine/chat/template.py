@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ctxengine import _core
-from ctxengine.chat.convert import Converted, convert_messages, convert_tools
+from ctxengine.chat.convert import Converted, convert_messages, convert_tools, read_messages
 from ctxengine.chat.families import (
     has_published_rule,
     name_for_encoding,
@@ -286,7 +286,7 @@ class Template:
             template that is a count rule.
         """
         return self._native.render(
-            convert_messages(messages), convert_tools(tools), add_generation_prompt
+            read_messages(messages), convert_tools(tools), add_generation_prompt
         )
 
     def render(

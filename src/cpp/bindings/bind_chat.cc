@@ -1,15 +1,22 @@
 // ChatTemplate and CountTable.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
 #include "bindings/chat_request.h"
 #include "bindings/convert.h"
+#include "bindings/json_text.h"
 #include "bindings/messages.h"
 #include "chat/count.h"
 #include "chat/count_table.h"
@@ -40,15 +47,104 @@ void RequireRendering(const ChatTemplate& self) {
                              "and there are no token ids"));
 }
 
-py::list RenderSegments(const ChatTemplate& self, const py::list& messages, const py::list& tools,
+py::object NewStr(std::string_view utf8) {
+  PyObject* const made =
+      PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), nullptr);
+  if (made == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
+}
+
+// Texts of messages as str: out of those that they were read from, where there are such.
+class Strings {
+ public:
+  explicit Strings(const Messages& messages) {
+    if (messages.live() == nullptr) return;
+    known_ = messages.live()->source.texts();
+    std::ranges::sort(known_, std::less(), [](const auto& text) { return text.first.data(); });
+  }
+
+  py::object Of(std::string_view text) const {
+    if (const auto* const holder = text.size() < kMinShared ? nullptr : HolderOf(text)) {
+      const auto& [whole, object] = *holder;
+      const auto before = static_cast<std::size_t>(text.data() - whole.data());
+      const Py_ssize_t end =
+          PyUnicode_GET_LENGTH(object.ptr()) - NumChars(whole.substr(before + text.size()));
+      PyObject* const part =
+          PyUnicode_Substring(object.ptr(), NumChars(whole.substr(0, before)), end);
+      if (part == nullptr) throw py::error_already_set();
+      return py::reinterpret_steal<py::object>(part);
+    }
+    return NewStr(text);
+  }
+
+ private:
+  static constexpr std::size_t kMinShared = 32;  // shorter ones are made as fast as found
+
+  static Py_ssize_t NumChars(std::string_view utf8) {
+    return std::ranges::count_if(utf8, [](char c) { return (c & 0xC0) != 0x80; });
+  }
+
+  // The str in whose UTF-8 the text lies.
+  const std::pair<std::string_view, py::handle>* HolderOf(std::string_view text) const {
+    const auto after = std::ranges::upper_bound(
+        known_, text.data(), std::less(), [](const auto& known) { return known.first.data(); });
+    if (after == known_.begin()) return nullptr;
+    const auto& [whole, object] = *std::prev(after);
+    const bool is_within =
+        std::less_equal()(text.data() + text.size(), whole.data() + whole.size());
+    const bool is_plain = PyUnicode_CheckExact(object.ptr()) && !HasSurrogates(object);
+    return is_within && is_plain ? &*std::prev(after) : nullptr;
+  }
+
+  std::vector<std::pair<std::string_view, py::handle>> known_;
+};
+
+py::object Pair(const py::object& text, PyObject* is_own) {
+  PyObject* const pair = PyTuple_Pack(2, text.ptr(), is_own);
+  if (pair == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(pair);
+}
+
+// What a rendering has of the template's own: few texts, each at one place in memory.
+class OwnPairs {
+ public:
+  py::object Of(std::string_view text) {
+    Known& known = known_[(reinterpret_cast<std::uintptr_t>(text.data()) + text.size()) % kNum];
+    if (known.text.data() != text.data() || known.text.size() != text.size()) {
+      known = {text, Pair(NewStr(text), Py_True)};
+    }
+    return known.pair;
+  }
+
+ private:
+  struct Known {
+    std::string_view text;
+    py::object pair;
+  };
+  static constexpr std::size_t kNum = 61;
+
+  std::array<Known, kNum> known_;
+};
+
+py::list RenderSegments(const ChatTemplate& self, const Messages& messages, const py::list& tools,
                         bool add_generation_prompt) {
   RequireRendering(self);
-  const ChatRequest request(messages, tools, add_generation_prompt);
-  const chat::Rendered rendered = Render(self, request);
-  py::list segments;
-  for (const tokenize::Segment& segment : rendered.segments()) {
-    segments.append(
-        py::make_tuple(py::str(segment.text.data(), segment.text.size()), segment.trusted));
+  const chat::RequestView view = messages.view(add_generation_prompt);
+  const ChatRequest with_tools(py::list(), tools, add_generation_prompt);
+  chat::Conversation conversation = with_tools.conversation();
+  conversation.messages = view.messages;
+  chat::Validate(*self.family, self.options, view.messages, view.path, view.items);
+  chat::ValidateRequest(*self.family, self.options, conversation);
+  chat::Rendered rendered;
+  self.family->render(conversation, self.options, rendered);
+  const Strings strings(messages);
+  OwnPairs own_pairs;
+  py::list segments(rendered.segments().size());
+  for (std::size_t i = 0; i < rendered.segments().size(); ++i) {
+    const tokenize::Segment& segment = rendered.segments()[i];
+    py::object pair =
+        segment.trusted ? own_pairs.Of(segment.text) : Pair(strings.Of(segment.text), Py_False);
+    PyList_SET_ITEM(segments.ptr(), static_cast<Py_ssize_t>(i), pair.release().ptr());
   }
   return segments;
 }
@@ -150,6 +246,10 @@ void RegisterChat(py::module_& module) {
            py::arg("first_generated") = -1, py::pos_only());
 
   RegisterMessages(module);
+  module.def(
+      "json_text",
+      [](const py::object& value, const std::string& path) { return JsonTextOf(value, path); },
+      py::arg("value"), py::arg("path"), py::pos_only());
   module.def("chat_template_names", [] {
     std::vector<std::string> names;
     for (const chat::Template& family : chat::AllTemplates()) names.emplace_back(family.name);

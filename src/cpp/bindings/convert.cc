@@ -121,6 +121,20 @@ void Utf8Text::Transcode(PyObject* text) {
   });
 }
 
+bool HasSurrogates(py::handle text) {
+  RequireReady(text.ptr());
+  bool found = false;
+  WithUnits(text.ptr(), [&](auto units) {
+    using Unit = std::remove_const_t<typename decltype(units)::element_type>;
+    if constexpr (sizeof(Unit) > 1) {
+      Unit any = 0;
+      for (const Unit unit : units) any |= static_cast<Unit>((unit & ~Unit{0x7FF}) == 0xD800);
+      found = any != 0;
+    }
+  });
+  return found;
+}
+
 Utf8Chunks::Utf8Chunks(py::handle text) : text_(text.ptr()) { RequireReady(text_); }
 
 std::string_view Utf8Chunks::Next() {

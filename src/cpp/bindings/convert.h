@@ -61,6 +61,9 @@ class Utf8Text {
   std::string_view view_;
 };
 
+/// Whether a str holds surrogates, which no UTF-8 spells: decoded, its UTF-8 is another str.
+bool HasSurrogates(py::handle text);
+
 /// The same text in chunks of whole characters, for who needs no more at a time. The GIL is not
 /// needed.
 class Utf8Chunks {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bindings/json_text.h"
 #include "chat/json.h"
 #include "common/error.h"
 #include "common/str_cat.h"
@@ -98,18 +99,15 @@ std::string_view LiveSource::CanonicalJson(std::string_view text, const chat::Pa
 
 std::string_view LiveSource::Json(const Value& value, const chat::Path& path) {
   const py::object mapping = MappingOf(value);
-  try {
-    const py::object dumps = py::module_::import("json").attr("dumps");
-    return Text(dumps(mapping ? mapping : value, py::arg("ensure_ascii") = false));
-  } catch (py::error_already_set& error) {
-    for (const py::handle type : {PyExc_TypeError, PyExc_ValueError, PyExc_RecursionError}) {
-      if (error.matches(type)) {
-        throw ArgumentError(StrCat(
-            path.str(), ": cannot be written as JSON: ", Utf8Text(py::str(error.value())).view()));
-      }
-    }
-    throw;
-  }
+  const std::string_view text = Keep(JsonTextOf(mapping ? mapping : value, path.str()));
+  size_bytes_ += text.size();
+  return text;
+}
+
+std::vector<std::pair<std::string_view, py::handle>> LiveSource::texts() const {
+  std::vector<std::pair<std::string_view, py::handle>> texts;
+  for (std::size_t k = 0; k < texts_.size(); ++k) texts.emplace_back(texts_[k].view(), held_[k]);
+  return texts;
 }
 
 }  // namespace ctx::bindings

@@ -82,6 +82,8 @@ class LiveSource {
   std::string_view Json(const Value& value, const chat::Path& path);
 
   std::size_t size_bytes() const noexcept { return size_bytes_; }
+  /// Each text that was read, and the str that it is of.
+  std::vector<std::pair<std::string_view, py::handle>> texts() const;
 
  private:
   static PyObject* OrNone(const Value& value) { return value ? value.ptr() : Py_None; }

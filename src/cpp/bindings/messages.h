@@ -47,6 +47,8 @@ class Messages {
   chat::RequestView view(bool add_generation_prompt) const;
   /// Null for messages of Python's objects.
   chat::Body* body() const noexcept { return body_.get(); }
+  /// Null for messages of JSON text.
+  const LiveMessages* live() const noexcept { return live_.get(); }
   chat::RequestMemo* memo() const noexcept { return body_ ? &body_->memo() : nullptr; }
   std::size_t size_bytes() const noexcept;
 

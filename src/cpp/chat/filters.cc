@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "chat/json.h"
+
 namespace ctx::chat {
 namespace {
 
@@ -64,45 +66,9 @@ string_view Trim(string_view text) noexcept {
 }
 
 std::string JsonString(string_view text) {
-  constexpr string_view kHex = "0123456789abcdef";
-  std::string out = "\"";
+  std::string out;
   out.reserve(text.size() + 2);
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      default: {
-        const auto byte = static_cast<std::uint8_t>(c);
-        if (byte >= 0x20) {
-          out += c;
-        } else {
-          out += "\\u00";
-          out += kHex[byte >> 4];
-          out += kHex[byte & 15];
-        }
-      }
-    }
-  }
-  out += '"';
+  AppendJsonString(text, out);
   return out;
 }
 

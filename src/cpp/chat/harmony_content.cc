@@ -14,7 +14,7 @@ namespace ctx::chat {
 namespace {
 
 using std::string_view;
-using Kind = JsonNode::Kind;
+using Kind = JsonTree::Kind;
 
 // openai-harmony's own tools, by the names that ToolNamespaceConfig has them under.
 constexpr string_view kBrowser =
@@ -97,14 +97,14 @@ class Schema {
   explicit Schema(string_view path) : path_(path) {}
 
   // Mirrors openai-harmony's choice: oneOf, a list of types, one type, else any.
-  void Type(const JsonNode& schema, const std::string& indent, std::string& out) const {
-    if (const JsonNode* variants = Array(schema, "oneOf")) {
-      for (const JsonNode& variant : variants->items) {
+  void Type(const JsonTree& schema, const std::string& indent, std::string& out) const {
+    if (const JsonTree* variants = Array(schema, "oneOf")) {
+      for (const JsonTree& variant : variants->items) {
         Append(out, "\n", indent, " | ");
         VariantType(variant, indent, out);
         const std::string* const text = variant.FindString("description");
         std::string comment = text == nullptr ? "" : *text;
-        if (const JsonNode* value = variant.Find("default")) {
+        if (const JsonTree* value = variant.Find("default")) {
           if (text != nullptr) comment += ' ';
           Append(comment, "default: ");
           // Here the string of an enum stands in quotes as well.
@@ -120,7 +120,7 @@ class Schema {
       }
       return;
     }
-    if (const JsonNode* types = Array(schema, "type")) {
+    if (const JsonTree* types = Array(schema, "type")) {
       if (ListOfTypes(*types, out)) return;
     }
     const std::string* const type = schema.FindString("type");
@@ -136,7 +136,7 @@ class Schema {
       out += "boolean";
     } else if (*type != "array") {
       out += "any";
-    } else if (const JsonNode* items = schema.Find("items")) {
+    } else if (const JsonTree* items = schema.Find("items")) {
       Type(*items, indent, out);
       out += "[]";
     } else {
@@ -145,19 +145,19 @@ class Schema {
   }
 
  private:
-  static const JsonNode* Array(const JsonNode& schema, string_view key) {
-    const JsonNode* const value = schema.Find(key);
+  static const JsonTree* Array(const JsonTree& schema, string_view key) {
+    const JsonTree* const value = schema.Find(key);
     return value != nullptr && value->is(Kind::kArray) ? value : nullptr;
   }
 
-  static bool IsEnum(const JsonNode& schema) {
-    const JsonNode* const values = Array(schema, "enum");
+  static bool IsEnum(const JsonTree& schema) {
+    const JsonTree* const values = Array(schema, "enum");
     return values != nullptr && !values->items.empty();
   }
 
-  static bool ListOfTypes(const JsonNode& types, std::string& out) {
+  static bool ListOfTypes(const JsonTree& types, std::string& out) {
     bool any = false;
-    for (const JsonNode& type : types.items) {
+    for (const JsonTree& type : types.items) {
       if (!type.is(Kind::kString)) continue;
       Append(out, any ? " | " : "", type.text == "integer" ? "number" : type.text);
       any = true;
@@ -165,11 +165,11 @@ class Schema {
     return any;
   }
 
-  static bool Enum(const JsonNode& schema, std::string& out) {
-    const JsonNode* const values = Array(schema, "enum");
+  static bool Enum(const JsonTree& schema, std::string& out) {
+    const JsonTree* const values = Array(schema, "enum");
     if (values == nullptr) return false;
     bool any = false;
-    for (const JsonNode& value : values->items) {
+    for (const JsonTree& value : values->items) {
       if (!value.is(Kind::kString)) continue;
       Append(out, any ? " | \"" : "\"", value.text, "\"");
       any = true;
@@ -178,22 +178,22 @@ class Schema {
   }
 
   // A type with " | null" when it may be null and does not say so yet.
-  void NullableType(const JsonNode& schema, const std::string& indent, std::string& out) const {
+  void NullableType(const JsonTree& schema, const std::string& indent, std::string& out) const {
     const std::size_t from = out.size();
     Type(schema, indent, out);
-    const JsonNode* const nullable = schema.Find("nullable");
+    const JsonTree* const nullable = schema.Find("nullable");
     if (nullable != nullptr && nullable->is(Kind::kBoolean) && nullable->boolean &&
         out.find("null", from) == std::string::npos) {
       out += " | null";
     }
   }
 
-  void VariantType(const JsonNode& variant, const std::string& indent, std::string& out) const {
+  void VariantType(const JsonTree& variant, const std::string& indent, std::string& out) const {
     NullableType(variant, indent + "   ", out);
   }
 
   // "default: VALUE": a string in quotes unless it is one of an enum.
-  void Default(const JsonNode& schema, const JsonNode& value, std::string& out) const {
+  void Default(const JsonTree& schema, const JsonTree& value, std::string& out) const {
     out += "default: ";
     if (!value.is(Kind::kString)) {
       WriteLikeSerde(value, path_, out);
@@ -204,15 +204,15 @@ class Schema {
     }
   }
 
-  void Object(const JsonNode& schema, const std::string& indent, std::string& out) const {
+  void Object(const JsonTree& schema, const std::string& indent, std::string& out) const {
     if (const std::string* text = schema.FindString("description")) {
       Append(out, indent, "// ", *text, "\n");
     }
     out += "{\n";
-    if (const JsonNode* properties = schema.Find("properties")) {
+    if (const JsonTree* properties = schema.Find("properties")) {
       std::unordered_set<string_view> required;
-      if (const JsonNode* names = Array(schema, "required")) {
-        for (const JsonNode& name : names->items) {
+      if (const JsonTree* names = Array(schema, "required")) {
+        for (const JsonTree& name : names->items) {
           if (name.is(Kind::kString)) required.insert(name.text);
         }
       }
@@ -223,7 +223,7 @@ class Schema {
     Append(out, indent, "}");
   }
 
-  void Property(const std::string& name, const JsonNode& property, bool is_required,
+  void Property(const std::string& name, const JsonTree& property, bool is_required,
                 const std::string& indent, std::string& out) const {
     const string_view mark = is_required ? "" : "?";
     const std::string* const text = property.FindString("description");
@@ -233,14 +233,14 @@ class Schema {
     if (text != nullptr && property.Find("oneOf") == nullptr) {
       Append(out, indent, "// ", *text, "\n");
     }
-    if (const JsonNode* examples = Array(property, "examples")) {
+    if (const JsonTree* examples = Array(property, "examples")) {
       if (!examples->items.empty()) Append(out, indent, "// Examples:\n");
-      for (const JsonNode& example : examples->items) {
+      for (const JsonTree& example : examples->items) {
         if (example.is(Kind::kString)) Append(out, indent, "// - \"", example.text, "\"\n");
       }
     }
-    const JsonNode* const value = property.Find("default");
-    if (const JsonNode* variants = Array(property, "oneOf")) {
+    const JsonTree* const value = property.Find("default");
+    if (const JsonTree* variants = Array(property, "oneOf")) {
       Variants(
           *variants, text, indent,
           [&] {
@@ -266,14 +266,14 @@ class Schema {
 
   // The property's description stands above it, unless the first variant says the same.
   template <typename WriteName>
-  void Variants(const JsonNode& variants, const std::string* text, const std::string& indent,
+  void Variants(const JsonTree& variants, const std::string* text, const std::string& indent,
                 const WriteName& write_name, std::string& out) const {
     const std::string* const first =
         variants.items.empty() ? nullptr : variants.items.front().FindString("description");
     const bool stands_above = text != nullptr && (first == nullptr || *first != *text);
     if (stands_above) Append(out, indent, "// ", *text, "\n");
     write_name();
-    for (const JsonNode& variant : variants.items) {
+    for (const JsonTree& variant : variants.items) {
       Append(out, indent, " | ");
       VariantType(variant, indent, out);
       std::string comment;
@@ -281,7 +281,7 @@ class Schema {
       if (stands_above && &variant == &variants.items.front()) own = nullptr;
       if (own != nullptr && text != nullptr && *own == *text) own = nullptr;
       if (own != nullptr) comment = " " + *own;
-      if (const JsonNode* value = variant.Find("default")) {
+      if (const JsonTree* value = variant.Find("default")) {
         comment += " ";
         Default(variant, *value, comment);
       }
@@ -299,7 +299,7 @@ class Schema {
 struct Tool {
   string_view name;
   string_view description;
-  const JsonNode* parameters;  // null for a function without any
+  const JsonTree* parameters;  // null for a function without any
 };
 
 void AppendTool(const Tool& tool, string_view path, std::string& out) {
@@ -333,12 +333,12 @@ std::string Namespace(string_view name, string_view description, std::span<const
   throw ArgumentError(StrCat(path, ".", field, ": ", why));
 }
 
-const JsonNode& RequireObject(const JsonNode& value, string_view path) {
+const JsonTree& RequireObject(const JsonTree& value, string_view path) {
   if (!value.is(Kind::kObject)) throw ArgumentError(StrCat(path, ": must be an object"));
   return value;
 }
 
-void RefuseOthers(const JsonNode& object, string_view path,
+void RefuseOthers(const JsonTree& object, string_view path,
                   std::initializer_list<string_view> known) {
   for (const auto& [name, value] : RequireObject(object, path).members) {
     if (std::ranges::find(known, string_view(name)) == known.end() && !value.is(Kind::kNull)) {
@@ -348,43 +348,43 @@ void RefuseOthers(const JsonNode& object, string_view path,
 }
 
 // A member; null when absent or null.
-const JsonNode* Member(const JsonNode& object, string_view name) {
-  const JsonNode* const value = object.Find(name);
+const JsonTree* Member(const JsonTree& object, string_view name) {
+  const JsonTree* const value = object.Find(name);
   return value == nullptr || value->is(Kind::kNull) ? nullptr : value;
 }
 
-const std::string* OptionalString(const JsonNode& object, string_view name, string_view path) {
-  const JsonNode* const value = Member(object, name);
+const std::string* OptionalString(const JsonTree& object, string_view name, string_view path) {
+  const JsonTree* const value = Member(object, name);
   if (value == nullptr) return nullptr;
   if (!value->is(Kind::kString)) Refuse(path, name, "must be a string");
   return &value->text;
 }
 
-const std::string& RequiredString(const JsonNode& object, string_view name, string_view path) {
+const std::string& RequiredString(const JsonTree& object, string_view name, string_view path) {
   const std::string* const value = OptionalString(object, name, path);
   if (value == nullptr) Refuse(path, name, "missing");
   return *value;
 }
 
-const JsonNode* OptionalArray(const JsonNode& object, string_view name, string_view path) {
-  const JsonNode* const value = Member(object, name);
+const JsonTree* OptionalArray(const JsonTree& object, string_view name, string_view path) {
+  const JsonTree* const value = Member(object, name);
   if (value != nullptr && !value->is(Kind::kArray)) Refuse(path, name, "must be a list");
   return value;
 }
 
-const JsonNode* Parameters(const JsonNode& tool, string_view path) {
-  const JsonNode* const value = Member(tool, "parameters");
+const JsonTree* Parameters(const JsonTree& tool, string_view path) {
+  const JsonTree* const value = Member(tool, "parameters");
   if (value != nullptr && !value->is(Kind::kObject))
     Refuse(path, "parameters", "must be an object");
   return value;
 }
 
 // The namespaces of a content by key, each as text. openai-harmony keeps them sorted.
-std::vector<std::pair<std::string, std::string>> Namespaces(const JsonNode& content,
+std::vector<std::pair<std::string, std::string>> Namespaces(const JsonTree& content,
                                                             const std::string& path) {
   std::vector<std::pair<std::string, std::string>> found;
-  if (const JsonNode* names = OptionalArray(content, "builtin_tools", path)) {
-    for (const JsonNode& name : names->items) {
+  if (const JsonTree* names = OptionalArray(content, "builtin_tools", path)) {
+    for (const JsonTree& name : names->items) {
       if (name.text == "browser") {
         found.emplace_back(name.text, kBrowser);
       } else if (name.text == "python") {
@@ -394,16 +394,16 @@ std::vector<std::pair<std::string, std::string>> Namespaces(const JsonNode& cont
       }
     }
   }
-  if (const JsonNode* tools = Member(content, "tools")) {
+  if (const JsonTree* tools = Member(content, "tools")) {
     const std::string tools_path = path + ".tools";
     for (const auto& [key, space] : RequireObject(*tools, tools_path).members) {
       const std::string where = StrCat(tools_path, ".", key);
       RefuseOthers(space, where, {"name", "description", "tools"});
       const std::string* const description = OptionalString(space, "description", where);
       std::vector<Tool> functions;
-      if (const JsonNode* list = OptionalArray(space, "tools", where)) {
+      if (const JsonTree* list = OptionalArray(space, "tools", where)) {
         for (std::size_t i = 0; i < list->items.size(); ++i) {
-          const JsonNode& tool = list->items[i];
+          const JsonTree& tool = list->items[i];
           const std::string at = StrCat(where, ".tools[", i, "]");
           RefuseOthers(tool, at, {"name", "description", "parameters"});
           functions.push_back({RequiredString(tool, "name", at),
@@ -447,9 +447,9 @@ HarmonyContent::HarmonyContent(Kind kind, string_view json, std::string path)
 
 bool HarmonyContent::has_function_tools() const {
   if (kind_ != Kind::kDeveloper) return false;
-  const JsonNode* const tools = root_.Find("tools");
-  const JsonNode* const functions = tools == nullptr ? nullptr : tools->Find("functions");
-  const JsonNode* const list = functions == nullptr ? nullptr : functions->Find("tools");
+  const JsonTree* const tools = root_.Find("tools");
+  const JsonTree* const functions = tools == nullptr ? nullptr : tools->Find("functions");
+  const JsonTree* const list = functions == nullptr ? nullptr : functions->Find("tools");
   return list != nullptr && !list->items.empty();
 }
 
@@ -480,18 +480,18 @@ std::string HarmonyContent::SystemText(bool conversation_has_function_tools) con
     initial = static_cast<char>(initial - 'A' + 'a');
   }
   AppendToolsSection(Namespaces(root_, path_), sections);
-  if (const JsonNode* config = Member(root_, "channel_config")) {
+  if (const JsonTree* config = Member(root_, "channel_config")) {
     const std::string where = path_ + ".channel_config";
     RefuseOthers(*config, where, {"valid_channels", "channel_required"});
     std::vector<std::string> names;
-    if (const JsonNode* channels = OptionalArray(*config, "valid_channels", where)) {
-      for (const JsonNode& name : channels->items) {
-        if (!name.is(JsonNode::Kind::kString)) Refuse(where, "valid_channels", "must hold strings");
+    if (const JsonTree* channels = OptionalArray(*config, "valid_channels", where)) {
+      for (const JsonTree& name : channels->items) {
+        if (!name.is(JsonTree::Kind::kString)) Refuse(where, "valid_channels", "must hold strings");
         names.push_back(name.text);
       }
     }
-    const JsonNode* const required = Member(*config, "channel_required");
-    if (required == nullptr || !required->is(JsonNode::Kind::kBoolean)) {
+    const JsonTree* const required = Member(*config, "channel_required");
+    if (required == nullptr || !required->is(JsonTree::Kind::kBoolean)) {
       Refuse(where, "channel_required", "missing or not a boolean");
     }
     if (!names.empty()) {
@@ -520,16 +520,16 @@ std::string DeveloperText(const std::optional<std::string>& instructions,
   std::vector<std::string> sections;
   if (instructions) sections = {"# Instructions", *instructions};
   if (!tools_json.empty()) {
-    std::vector<JsonNode> roots;
+    std::vector<JsonTree> roots;
     std::vector<Tool> functions;
     roots.reserve(tools_json.size());
     for (std::size_t i = 0; i < tools_json.size(); ++i) {
       const std::string path = StrCat("tools[", i, "]");
-      const JsonNode& root = RequireObject(
+      const JsonTree& root = RequireObject(
           roots.emplace_back(ParseJson(tools_json[i], kMaxParameterDepth + 2, path)), path);
       const std::string* const type = OptionalString(root, "type", path);
       if (type != nullptr && *type != "function") Refuse(path, "type", "must be 'function'");
-      const JsonNode* const function = Member(root, "function");
+      const JsonTree* const function = Member(root, "function");
       if (function == nullptr) Refuse(path, "function", "missing");
       const std::string where = path + ".function";
       RequireObject(*function, where);

@@ -37,7 +37,7 @@ class HarmonyContent {
 
   Kind kind_;
   std::string path_;
-  JsonNode root_;
+  JsonTree root_;
 };
 
 /// The developer message's text for instructions and for tools as a request body has them. Throws

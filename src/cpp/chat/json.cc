@@ -128,50 +128,6 @@ char* Unescape(std::string_view text, char* out) noexcept {
   return out;
 }
 
-// As json.dumps(text, ensure_ascii=False).
-void AppendQuoted(std::string_view text, std::string& out) {
-  out += '"';
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (true) {
-    const char* const special = FindSpecial(at, end);
-    out.append(at, static_cast<std::size_t>(special - at));
-    if (special == end) break;
-    switch (*special) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default: {
-        constexpr char kHex[] = "0123456789abcdef";
-        const auto byte = static_cast<unsigned char>(*special);
-        out += "\\u00";
-        out += kHex[byte >> 4];
-        out += kHex[byte & 15];
-      }
-    }
-    at = special + 1;
-  }
-  out += '"';
-}
-
 std::string StringOf(const JsonNode& string) {
   if (!string.has_escapes) return std::string(string.text);
   std::string text(string.text.size(), '\0');
@@ -443,6 +399,49 @@ std::string_view PythonTypeName(const JsonNode& value) noexcept {
   }
 }
 
+void AppendJsonString(std::string_view text, std::string& out) {
+  out += '"';
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (true) {
+    const char* const special = FindSpecial(at, end);
+    out.append(at, static_cast<std::size_t>(special - at));
+    if (special == end) break;
+    switch (*special) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default: {
+        constexpr char kHex[] = "0123456789abcdef";
+        const auto byte = static_cast<unsigned char>(*special);
+        out += "\\u00";
+        out += kHex[byte >> 4];
+        out += kHex[byte & 15];
+      }
+    }
+    at = special + 1;
+  }
+  out += '"';
+}
+
 std::string_view JsonString(const JsonNode& string, TextArena& arena) {
   if (!string.has_escapes) return string.text;
   char* const text = arena.Allocate(string.text.size());
@@ -457,7 +456,7 @@ void AppendToJson(const JsonNode& value, std::string_view path, std::string& out
       AppendNumber(value.text, path, out);
       break;
     case JsonKind::kString:
-      AppendQuoted(value.has_escapes ? std::string_view(StringOf(value)) : value.text, out);
+      AppendJsonString(value.has_escapes ? std::string_view(StringOf(value)) : value.text, out);
       break;
     case JsonKind::kArray: {
       out += '[';

@@ -96,6 +96,9 @@ std::string CanonicalObject(std::string_view text, std::string_view path);
 /// The word for a value in Python: "dict", "str", "NoneType", ...
 std::string_view PythonTypeName(const JsonNode& value) noexcept;
 
+/// Writes a text as json.dumps(text, ensure_ascii=False) does. O(text).
+void AppendJsonString(std::string_view text, std::string& out);
+
 /// What a string says, as UTF-8: in the text itself where it has no escapes, else in the arena.
 /// Halves of surrogate pairs that stand alone become U+FFFD.
 std::string_view JsonString(const JsonNode& string, TextArena& arena);

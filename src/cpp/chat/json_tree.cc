@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "chat/json.h"
 #include "common/error.h"
 #include "common/str_cat.h"
 
@@ -12,15 +13,15 @@ namespace ctx::chat {
 namespace {
 
 using std::string_view;
-using Kind = JsonNode::Kind;
+using Kind = JsonTree::Kind;
 
 class Parser {
  public:
   Parser(string_view utf8, std::size_t max_depth, string_view path)
       : rest_(utf8), size_(utf8.size()), max_depth_(max_depth), path_(path) {}
 
-  JsonNode Document() {
-    JsonNode value = Value(0);
+  JsonTree Document() {
+    JsonTree value = Value(0);
     SkipSpace();
     if (!rest_.empty()) Fail("something follows the value");
     return value;
@@ -52,9 +53,9 @@ class Parser {
     rest_.remove_prefix(word.size());
   }
 
-  JsonNode Value(std::size_t depth) {
+  JsonTree Value(std::size_t depth) {
     SkipSpace();
-    JsonNode node;
+    JsonTree node;
     switch (rest_.empty() ? '\0' : rest_.front()) {
       case '{':
         node.kind = Kind::kObject;
@@ -93,7 +94,7 @@ class Parser {
     }
   }
 
-  void Items(std::size_t depth, JsonNode& node) {
+  void Items(std::size_t depth, JsonTree& node) {
     CheckDepth(depth);
     Expect('[');
     SkipSpace();
@@ -105,7 +106,7 @@ class Parser {
     Expect(']');
   }
 
-  void Members(std::size_t depth, JsonNode& node) {
+  void Members(std::size_t depth, JsonTree& node) {
     CheckDepth(depth);
     Expect('{');
     SkipSpace();
@@ -322,46 +323,25 @@ void WriteNumber(string_view text, string_view path, std::string& out) {
   }
 }
 
-void WriteString(string_view text, std::string& out) {
-  constexpr string_view kHex = "0123456789abcdef";
-  constexpr string_view kFrom = "\"\\\b\f\n\r\t";
-  constexpr string_view kTo = "\"\\bfnrt";
-  out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (const std::size_t at = kFrom.find(c); at != string_view::npos) {
-      out += '\\';
-      out += kTo[at];
-    } else if (byte < 0x20) {
-      out += "\\u00";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
 }  // namespace
 
-const JsonNode* JsonNode::Find(string_view key) const noexcept {
+const JsonTree* JsonTree::Find(string_view key) const noexcept {
   for (const auto& [name, value] : members) {
     if (name == key) return &value;
   }
   return nullptr;
 }
 
-const std::string* JsonNode::FindString(string_view key) const noexcept {
-  const JsonNode* const value = Find(key);
+const std::string* JsonTree::FindString(string_view key) const noexcept {
+  const JsonTree* const value = Find(key);
   return value != nullptr && value->is(Kind::kString) ? &value->text : nullptr;
 }
 
-JsonNode ParseJson(string_view utf8, std::size_t max_depth, string_view path) {
+JsonTree ParseJson(string_view utf8, std::size_t max_depth, string_view path) {
   return Parser(utf8, max_depth, path).Document();
 }
 
-void WriteLikeSerde(const JsonNode& value, string_view path, std::string& out) {
+void WriteLikeSerde(const JsonTree& value, string_view path, std::string& out) {
   switch (value.kind) {
     case Kind::kNull:
       out += "null";
@@ -373,11 +353,11 @@ void WriteLikeSerde(const JsonNode& value, string_view path, std::string& out) {
       WriteNumber(value.text, path, out);
       return;
     case Kind::kString:
-      WriteString(value.text, out);
+      AppendJsonString(value.text, out);
       return;
     case Kind::kArray:
       out += '[';
-      for (const JsonNode& item : value.items) {
+      for (const JsonTree& item : value.items) {
         if (&item != &value.items.front()) out += ',';
         WriteLikeSerde(item, path, out);
       }
@@ -387,7 +367,7 @@ void WriteLikeSerde(const JsonNode& value, string_view path, std::string& out) {
       out += '{';
       for (const auto& member : value.members) {
         if (&member != &value.members.front()) out += ',';
-        WriteString(member.first, out);
+        AppendJsonString(member.first, out);
         out += ':';
         WriteLikeSerde(member.second, path, out);
       }

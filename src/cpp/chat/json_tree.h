@@ -11,29 +11,29 @@
 
 namespace ctx::chat {
 
-struct JsonNode {
+struct JsonTree {
   enum class Kind : std::uint8_t { kNull, kBoolean, kNumber, kString, kArray, kObject };
 
   Kind kind = Kind::kNull;
   bool boolean = false;
   std::string text;  ///< of a string its value, of a number its spelling
-  std::vector<JsonNode> items;
-  std::vector<std::pair<std::string, JsonNode>> members;  ///< in the order of the text
+  std::vector<JsonTree> items;
+  std::vector<std::pair<std::string, JsonTree>> members;  ///< in the order of the text
 
   bool is(Kind wanted) const noexcept { return kind == wanted; }
   /// The member's value; null when this is no object or has no such key. O(members).
-  const JsonNode* Find(std::string_view key) const noexcept;
+  const JsonTree* Find(std::string_view key) const noexcept;
   /// The member's value where that is a string, else null.
   const std::string* FindString(std::string_view key) const noexcept;
 };
 
 /// Parses one value and nothing after it. Throws ArgumentError, prefixed with `path`, for what is
 /// no JSON and for more than `max_depth` arrays and objects in each other. O(n).
-JsonNode ParseJson(std::string_view utf8, std::size_t max_depth, std::string_view path);
+JsonTree ParseJson(std::string_view utf8, std::size_t max_depth, std::string_view path);
 
 /// The value written without white space, as Rust's serde_json writes what it has read: numbers
 /// that are no 64-bit integers pass through its reading (not always the nearest double) and its
 /// shortest form. Throws ArgumentError, prefixed with `path`, for a number that it refuses.
-void WriteLikeSerde(const JsonNode& value, std::string_view path, std::string& out);
+void WriteLikeSerde(const JsonTree& value, std::string_view path, std::string& out);
 
 }  // namespace ctx::chat

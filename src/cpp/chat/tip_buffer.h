@@ -99,7 +99,9 @@ class TipBuffer {
   bool MayWrite(std::size_t begin, std::size_t end) noexcept {
     if (storage_ == nullptr || end > storage_->capacity) return false;
     if (storage_.use_count() == 1) {
-      std::atomic_thread_fence(std::memory_order_acquire);  // of the last looks of others
+      // What others last did with it happened before: giving up a share acquires, asking for the
+      // number of them does not.
+      std::shared_ptr<Storage>(storage_).reset();
       storage_->published = 0;
       storage_->tip.store(writer_, std::memory_order_relaxed);
       return true;
