@@ -19,6 +19,7 @@ import tokenizers
 from ctxengine import _core, chat
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.errors import ArgumentError, UnknownTokenError
+from ctxengine.models import shipped
 from ctxengine.tokenize import Encoding, get_encoding
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -389,6 +390,16 @@ def test_templates_without_tools_or_reasoning_say_so() -> None:
         ("gpt-4.1", "openai"),
         ("gpt-3.5-turbo-0125", "openai"),
         ("o3", "openai"),
+        ("azure/gpt-5.6", "openai"),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama3"),
+        ("Llama-3.3-70B-Instruct-FP8", "llama3.1"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-r1"),
+        ("unsloth/gemma-2-9b-it", "gemma2"),
+        ("google/gemma-3-27b-it", "gemma3"),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "mistral-v3"),
+        ("mistralai/Mistral-Nemo-Instruct-2407", "mistral-v3"),
+        ("mistralai/Mistral-Small-24B-Instruct-2501", "mistral-v7"),
+        ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", "mistral-v11"),
     ],
 )
 def test_template_of_a_model(model: Any, template: Any) -> None:
@@ -403,6 +414,21 @@ def test_template_of_a_model(model: Any, template: Any) -> None:
 def test_a_model_with_another_template_is_an_error(model: Any) -> None:
     with pytest.raises(UnknownTokenError, match="no template is known"):
         Template.for_model(model)
+
+
+def test_the_table_of_models_tells_the_template() -> None:
+    table = shipped()
+    for name in table.names():
+        facts = table.facts(name)
+        if facts.template is None:
+            with pytest.raises(UnknownTokenError, match="no template is known"):
+                Template.for_model(name)
+            continue
+        date = "26 Jul 2024" if name.startswith("llama-3.2-") else None
+        template = Template.for_model(name, date=date)
+        assert template.name == facts.template
+        # What a rule of OpenAI's was not published for is an estimate, all other templates are not.
+        assert template.published == (facts.count_rule == "published")
 
 
 def test_default_template_comes_from_the_encoding(qwen3: Any) -> None:
