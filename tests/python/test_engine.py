@@ -10,7 +10,7 @@ import struct
 
 import pytest
 from ctxengine import ArgumentError, CapacityError, LoadError, engine
-from ctxengine.budget import Budget, plan
+from ctxengine.budget import Budget, Item, Section, plan
 from ctxengine.engine import ContextEngine, EnginePlan, Envelope
 from ctxengine.prefix import BlockHasher
 from ctxengine.pricing import PriceTable
@@ -47,7 +47,7 @@ def test_a_plan_is_the_planners_plan_with_hashes():
     history = turns(20)
     planned = e.plan(system=SYSTEM, history=history)
     direct = plan(Budget(300, 50), e.encoding, system=SYSTEM, history=history, template=e.template)
-    assert planned.plan.to_dict() == direct.to_dict()
+    assert planned.plan.to_dict() | {"predicted": 0} == direct.to_dict() | {"predicted": 0}
     assert planned.messages == direct.messages
     assert planned.dropped
     assert planned.used + planned.left == 250
@@ -57,7 +57,7 @@ def test_a_plan_is_the_planners_plan_with_hashes():
     assert [name for name, _ in planned.stages] == ["count", "plan", "tokenize", "hash", "look up"]
     assert all(isinstance(ns, int) and ns > 0 for _, ns in planned.stages)
     assert planned.requested_tokens > planned.used
-    assert planned.predicted == (0, planned.used, None)
+    assert planned.predicted == (0, planned.used, PRICES.cost(planned.used))
 
 
 def test_what_was_computed_is_found_again_and_priced():
@@ -90,13 +90,10 @@ def test_what_was_computed_is_found_again_and_priced():
         assert sequence.blocks_hit + sequence.blocks_allocated == len(sequence.block_table)
         assert len(sequence.compute()) == second.used - second.cached_tokens
 
-    whole = second.used // 16 * 16
-    written = whole - second.cached_tokens
-    expected = (
-        second.cached_tokens * 1 + written * 3 + (second.used - whole) * 2 + 7 * 10
-    )  # per million
-    assert second.cost(7).total == expected * 10**6
-    assert second.cost_without_cache(7).total == (second.used * 2 + 70) * 10**6
+    # The pool is our own: what is not read is computed, and storing it costs nothing.
+    expected = second.cached_tokens * 1 + (second.used - second.cached_tokens) * 2  # per million
+    assert second.cost.total == second.predicted.cost.total == expected * 10**6
+    assert second.cost_without_cache.total == second.used * 2 * 10**6
 
 
 def test_looking_up_changes_nothing():
@@ -168,7 +165,7 @@ def test_a_count_rule_can_be_planned_but_not_placed():
     planned = e.plan(history=turns(2))
     assert planned.prefix == ()
     assert planned.cached_tokens == 0
-    assert planned.cost().total == planned.used * 2 * 10**6
+    assert planned.cost.total == planned.used * 2 * 10**6
     with pytest.raises(ArgumentError):
         e.place(planned)
 
@@ -186,8 +183,59 @@ def test_unknown_names_and_numbers_are_refused():
 def test_without_prices_there_is_no_cost():
     planned = make(prices=None).plan(history=turns(1))
     assert isinstance(planned, EnginePlan)
-    assert planned.cost() is None
-    assert planned.cost_without_cache() is None
+    assert planned.cost is None
+    assert planned.cost_without_cache is None
+
+
+def test_a_providers_rules_are_the_providers():
+    e = make(rules="anthropic", window=6000)
+    assert e.rules.name == "anthropic"
+    history = [message for i in range(60) for message in turns(1)[:2]] + turns(0)
+    first = e.plan(system=SYSTEM, history=history, previous=())
+    # Nothing was sent before; all but the beginning of the reply is stored at the fee for it.
+    assert first.predicted == first.plan.predicted
+    assert first.cache.predicted_write > 1024
+    written, plain = first.cache.predicted_write, first.cache.predicted_uncached
+    assert first.cost.total == (written * 3 + plain * 2) * 10**6
+    with e.place(first) as sequence:
+        sequence.compute()
+    second = e.plan(
+        system=SYSTEM,
+        history=[*history, {"role": "assistant", "content": "From seven."}, *turns(0)],
+        previous=first.cache.sent,
+        summary_tokens=50,
+    )
+    # What the pool holds is another matter than what the provider has stored.
+    assert second.cached_tokens > 0
+    assert second.predicted.cached == second.cache.predicted_read == written
+    assert second.cost.total < second.cost_without_cache.total
+    assert all(choice.forecast.cost is not None for choice in second.cuts)
+    assert second.compaction is not None
+    with pytest.raises(KeyError, match="klingon"):
+        make(rules="klingon")
+
+
+def test_every_choice_reaches_the_planner():
+    e = make(window=Budget(400, 20, soft_limits=[250]))
+    history = turns(20)
+    texts = [Item("A note on breakfast. " * 30, partial="head"), Item("A short one.")]
+    options = {
+        "cut": "keep_last",
+        "keep_last": 3,
+        "pinned": [0],
+        "placement": "history",
+        "sections": [Section("retrieval", fit="truncate")],
+        "retrieval": texts,
+    }
+    planned = e.plan(history=history, **options)
+    direct = plan(e.budget, e.encoding, history=history, template=e.template, **options)
+    assert planned.messages == direct.messages
+    assert planned.shortened == direct.shortened != ()
+    assert planned.cuts == direct.cuts
+    assert [c.cut for c in planned.cuts if c.chosen] == ["keep_last"]
+    assert planned.messages[0]["content"].startswith("<retrieval>")
+    assert planned.messages[1] is history[0]
+    assert planned.used <= 250 == direct.limit
 
 
 # --- the envelope ---

@@ -536,9 +536,7 @@ def _rules_from(rules: CacheRules | str) -> CacheRules:
         return rules
     if not isinstance(rules, str):
         raise ArgumentError(f"rules: expected CacheRules or a name, got {type(rules).__name__}")
-    from ctxengine.budget.cache_rules import _table
-
-    return CacheRules.named(rules) if rules in _table()["rules"] else CacheRules.for_model(rules)
+    return CacheRules.by_name(rules)
 
 
 def _default_lifetime(rules: CacheRules, request: object) -> int:

@@ -108,6 +108,17 @@ class CacheRules:
         return _made(cls, name, {})
 
     @classmethod
+    def by_name(cls, name: str) -> CacheRules:
+        """Return the rules of this name, or else those of a model of this name.
+
+        Raises
+        ------
+        UnknownTokenError
+            There are neither.
+        """
+        return cls.named(name) if name in _table()["rules"] else cls.for_model(name)
+
+    @classmethod
     def for_model(cls, model: str) -> CacheRules:
         """Return the rules of a model, by the name that its provider's API has for it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -37,22 +37,13 @@ class Provider(NamedTuple):
 
 def plan_cache(
     provider: Provider,
-    messages: Sequence[Any],
-    tools: Sequence[Any],
-    draft: Draft,
-    message_tokens: Sequence[int],
+    request: Mapping[str, Any],
+    tokens: Mapping[str, Any],
     *,
     stable: str,
     previous: Sent | Iterable[Sent] | None,
 ) -> CachePlan:
     """Return the cache plan of a prompt; `stable` is what the next call is expected to share."""
-    rows = dict(draft.rows)
-    request: dict[str, Any] = {"messages": list(messages)}
-    tokens: dict[str, Any] = {"messages": list(message_tokens)}
-    if tools:
-        request["tools"] = list(tools)
-        tokens["tools"] = rows["tools"]
-    tokens["template"] = draft.used - sum(message_tokens) - (rows["tools"] if tools else 0)
     # No call shares more than what stands before the texts, which change.
     ends = ("all", "history", "head", "tools")
     shared = dict.fromkeys(ends, 0.0)

@@ -48,7 +48,8 @@ def _volatile_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
                 r"(?:\b(?:today|right now|current (?:date|time|day))\b[^\n\d]{0,24}?"
                 r"|\bdate(?::| is) {0,3})"
                 r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
-                r"|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6} \d{1,2})",
+                r"|(?:\d{1,2}(?:st|nd|rd|th|\.)? )?"
+                r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6} \d{1,4})",
                 re.ASCII | re.IGNORECASE,
             ),
         ),

@@ -26,6 +26,8 @@ from ctxengine.budget.result import (
     Plan,
     SectionUse,
     Shortened,
+    counts_of,
+    request_of,
     share,
 )
 from ctxengine.chat.convert import convert_tools
@@ -384,10 +386,8 @@ def plan(
         has_texts = any(texts)
         cache = plan_cache(
             provider,
-            messages,
-            tools_list,
-            draft,
-            message_tokens,
+            request_of(messages, tools_list, draft.native),
+            counts_of(message_tokens, dict(draft.rows)["tools"], draft.used),
             stable=_SHARED[placement] if has_texts else "all",
             previous=previous,
         )

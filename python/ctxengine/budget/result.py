@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ctxengine.budget.request import Budget
+from ctxengine.chat.convert import chat_message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +27,25 @@ _BAR_WIDTH = 40
 def share(tokens: int, window: int) -> float:
     """Return tokens as a fraction of the window; 0 for a window of 0."""
     return tokens / window if window else 0.0
+
+
+def request_of(
+    messages: Sequence[Any], tools: Sequence[Any], native: Sequence[Converted]
+) -> dict[str, Any]:
+    """Return messages and tools as the body of a chat completions request has them."""
+    shown = [
+        message if isinstance(message, Mapping) else chat_message(same)
+        for message, same in zip(messages, native, strict=True)
+    ]
+    return {"messages": shown} | ({"tools": list(tools)} if tools else {})
+
+
+def counts_of(message_tokens: Sequence[int], tools_tokens: int, used: int) -> dict[str, Any]:
+    """Return tokens as :meth:`CachePlan.for_request` takes them."""
+    counts: dict[str, Any] = {"messages": list(message_tokens)}
+    if tools_tokens:
+        counts["tools"] = tools_tokens
+    return counts | {"template": used - sum(message_tokens) - tools_tokens}
 
 
 class SectionUse(NamedTuple):
@@ -275,6 +296,20 @@ class Plan:
             ids.flags.writeable = False
             self._ids.append(ids)
         return self._ids[0]
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """Messages and tools as the body of a chat completions request, for `cache.apply`, `lint`.
+
+        Mappings are the caller's own objects; other messages are written as mappings.
+        """
+        return request_of(self.messages, self.tools, self._counted[0])
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Tokens of the request, for `lint` and `CachePlan.for_request`."""
+        tools = next(use.tokens for use in self.sections if use.name == "tools")
+        return counts_of(self.message_tokens, tools, self.used)
 
     def __hash__(self) -> int:
         return hash((self.budget, self.sections, self.encoding.name))

@@ -71,7 +71,13 @@ from __future__ import annotations
 
 from ctxengine.chat.anchor import UsageAnchor, UsageEstimate
 from ctxengine.chat.conversation import Conversation, Cursor, Generated, Since
-from ctxengine.chat.count import count_messages, count_request, encode_messages
+from ctxengine.chat.count import (
+    RequestParts,
+    count_messages,
+    count_request,
+    encode_messages,
+    request_parts,
+)
 from ctxengine.chat.harmony import HarmonySystem
 from ctxengine.chat.report import CountReport, Reuse
 from ctxengine.chat.stream import StreamCounter
@@ -85,6 +91,7 @@ __all__ = [
     "Cursor",
     "Generated",
     "HarmonySystem",
+    "RequestParts",
     "Reuse",
     "Since",
     "StreamCounter",
@@ -96,4 +103,5 @@ __all__ = [
     "count_messages",
     "count_request",
     "encode_messages",
+    "request_parts",
 ]

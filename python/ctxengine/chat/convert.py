@@ -58,6 +58,35 @@ def convert_messages(
     return read_messages(messages, path).tuples(one_each)
 
 
+def chat_message(message: Converted) -> dict[str, Any]:
+    """Return a converted message as chat completions have it; converted again, it is the same."""
+    role, content, name, reasoning, channel, calls, rare, _ = message
+    call_id, recipient, content_type, parts = rare or (None, None, None, ())
+    fields: dict[str, Any] = {
+        "name": name,
+        "reasoning_content": reasoning,
+        "channel": channel,
+        "tool_call_id": call_id,
+        "recipient": recipient,
+        "content_type": content_type,
+    }
+    made: dict[str, Any] = {
+        "role": role,
+        "content": [{"type": kind, "text": text} for kind, text in parts] if parts else content,
+    }
+    made |= {key: value for key, value in fields.items() if value is not None}
+    if calls:
+        made["tool_calls"] = [
+            {
+                **({} if call_id is None else {"id": call_id}),
+                "type": "function",
+                "function": {"name": name, "arguments": arguments if text is None else text},
+            }
+            for name, arguments, text, call_id in calls
+        ]
+    return made
+
+
 def convert_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[str]:
     """Return each tool as its JSON text; an ArgumentError names ``tools[i]``."""
     if tools is None:

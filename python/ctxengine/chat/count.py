@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ctxengine import _core
 from ctxengine.chat.body import READ, body_options
-from ctxengine.chat.convert import convert_messages, convert_tools, is_absent
+from ctxengine.chat.convert import (
+    Converted,
+    chat_message,
+    convert_messages,
+    convert_tools,
+    is_absent,
+)
 from ctxengine.chat.families import has_published_rule
 from ctxengine.chat.report import CountReport
 from ctxengine.chat.table import body_memory, count_table
@@ -159,6 +165,25 @@ def count_request(
         others = {name: value for name, value in body.items() if name not in READ}
     else:
         raise ArgumentError(f"body: must be a JSON object, not {type(body).__name__}")
+    chosen, encoding = _resolve_body(others, read, encoding, template)
+    chosen, generation = body_options(others, read.has_tools, chosen)
+    if chosen._jinja is None:
+        total, per_item, roles, *by_section = _core.count_request(
+            chosen._native, read, generation, encoding._native, count_table()
+        )
+    else:
+        _rule_for(chosen, rule)
+        total, per_item, roles, *by_section = _count_in_python(chosen, read, generation, encoding)
+    sections = dict(zip(("template", "system", "tools", "messages"), by_section, strict=True))
+    return CountReport(total, per_item, roles, sections, chosen.exact, chosen.why_not_exact)
+
+
+def _resolve_body(
+    others: Mapping[Any, Any],
+    read: _core.Messages,
+    encoding: Encoding | str | None,
+    template: Template | str | None,
+) -> tuple[Template, Encoding]:
     model = others.get("model")
     path = "encoding"
     if encoding is None:
@@ -172,16 +197,7 @@ def count_request(
     if chosen.name == "openai" and read.is_responses:
         # And for no model for this API.
         chosen = Template("openai", estimate_tools=chosen.estimate_tools, published=False)
-    chosen, generation = body_options(others, read.has_tools, chosen)
-    if chosen._jinja is None:
-        total, per_item, roles, *by_section = _core.count_request(
-            chosen._native, read, generation, encoding._native, count_table()
-        )
-    else:
-        _rule_for(chosen, rule)
-        total, per_item, roles, *by_section = _count_in_python(chosen, read, generation, encoding)
-    sections = dict(zip(("template", "system", "tools", "messages"), by_section, strict=True))
-    return CountReport(total, per_item, roles, sections, chosen.exact, chosen.why_not_exact)
+    return chosen, encoding
 
 
 def _count_in_python(
@@ -210,6 +226,75 @@ def _count_in_python(
     others = sum(per_message) - system_tokens
     tools_tokens = total - without_tools
     return total, tuple(per_item), roles, template_tokens, system_tokens, tools_tokens, others
+
+
+class RequestParts(NamedTuple):
+    """A request body as :func:`ctxengine.budget.plan` takes its parts.
+
+    Attributes
+    ----------
+    messages : list of mapping
+        As in chat completions: the body's own objects, or made from those of another API, with its
+        system prompt in front.
+    tools : list of mapping
+        Likewise.
+    encoding : Encoding
+    template : Template
+        With what the body says about it.
+    """
+
+    messages: list[Any]
+    tools: list[Any]
+    encoding: Encoding
+    template: Template
+
+
+def request_parts(
+    body: Mapping[str, Any],
+    encoding: Encoding | str | None = None,
+    *,
+    template: Template | str | None = None,
+) -> RequestParts:
+    """Read a request body of any of the APIs into the parts of a chat completions request.
+
+    Parameters, and errors, are those of :func:`count_request`, which counts these parts as it
+    counts the body. Tools are counted by an estimate where no exact rule is published for them.
+
+    Raises
+    ------
+    UnknownTokenError, ArgumentError
+        As in :func:`count_request`.
+    """
+    if not isinstance(body, Mapping):
+        raise ArgumentError(f"body: must be a JSON object, not {type(body).__name__}")
+    read = _read_mapping(body, None)
+    others = {name: value for name, value in body.items() if name not in READ}
+    chosen, encoding = _resolve_body(others, read, encoding, template)
+    converted = read.tuples(False)
+    has_calls = any(message[0] == "tool" or message[5] for message in converted)
+    if chosen.name == "openai" and (read.has_tools or has_calls):
+        chosen = Template("openai", estimate_tools=True, published=chosen.published)
+    chosen, generation = body_options(others, read.has_tools, chosen)
+    if not generation:
+        raise ArgumentError("body.add_generation_prompt: a plan is of a prompt to be answered")
+    messages = [chat_message(message) for message in converted]
+    tools = [json.loads(text) for text in read.tools_json]
+    own_tools = body.get("tools") or ()
+    if all("function" in tool for tool in own_tools):
+        tools = list(own_tools)
+    own = body.get("messages")
+    if own is not None and len(own) == len(messages) and all(map(_is_chat, own, converted)):
+        messages = list(own)
+    return RequestParts(messages, tools, encoding, chosen)
+
+
+def _is_chat(own: Any, converted: Converted) -> bool:
+    """Return whether a message is as in chat completions already."""
+    return (
+        isinstance(own, Mapping)
+        and own.get("role") == converted[0]
+        and bool(own.get("tool_calls")) == bool(converted[5])
+    )
 
 
 def _read_mapping(body: Mapping[str, Any], rule: PartTokens | None) -> _core.Messages:

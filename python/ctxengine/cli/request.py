@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from ctxengine.budget import Budget, Item, Section
-from ctxengine.cli.io import InputError, to_text
-from ctxengine.errors import ArgumentError
-from ctxengine.pricing import PriceTable
+from ctxengine.budget import Budget, CacheRules, Item, Section
+from ctxengine.chat import Template, request_parts
+from ctxengine.cli.io import InputError, get_encoding, open_encoding, to_text
+from ctxengine.errors import ArgumentError, UnknownModelError, UnknownTokenError
+from ctxengine.models import ModelFacts, facts
+from ctxengine.pricing import PriceTable, prices
+from ctxengine.tokenize import encoding_name_for_model
 from ctxengine.viz.text import clip, printable
 
-__all__ = ["FORMAT", "Chunk", "Request", "Turn", "read_request"]
+if TYPE_CHECKING:
+    from ctxengine.tokenize import Encoding
+
+__all__ = ["FORMAT", "Choices", "Chunk", "Request", "Turn", "read_request"]
 
 FORMAT = "ctxengine.request/1"
 
@@ -41,19 +48,33 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A checked request file; docs/request.md describes each field."""
+class Choices:
+    """How the planner is to choose: arguments of :meth:`ContextEngine.plan`."""
 
-    encoding: str
-    template: str | None
+    sections: tuple[Section, ...] = ()
+    cut: Literal["grid", "tight", "keep_last"] = "grid"
+    grid: float = 0.25
+    keep_last: int | None = None
+    pinned: tuple[int, ...] = ()
+    placement: Literal["turn", "history", "system"] = "turn"
+    summary_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A checked request file, or a request body; docs/request.md describes each field."""
+
+    encoding: Encoding
+    template: Template
     budget: Budget
     system: str | None
     tools: tuple[dict[str, Any], ...]
     retrieval: tuple[Chunk, ...]
     history: tuple[dict[str, Any], ...]
-    sections: tuple[Section, ...]
+    choices: Choices
     block_size: int
     num_blocks: int | None
+    rules: CacheRules | None
     prices: PriceTable | None
     model: str
     about: str
@@ -61,8 +82,24 @@ class Request:
     turns: tuple[Turn, ...]
 
 
-def read_request(name: str, data: bytes) -> Request:
-    """Read and check a request.
+def read_request(
+    name: str,
+    data: bytes,
+    *,
+    model: str | None = None,
+    encoding: str | None = None,
+    window: int | None = None,
+) -> Request:
+    """Read and check a request file, or the body of a request to one of the APIs.
+
+    Parameters
+    ----------
+    name : str
+        What complaints call it.
+    data : bytes
+        JSON in UTF-8.
+    model, encoding, window
+        Say so instead of the file.
 
     Raises
     ------
@@ -70,9 +107,15 @@ def read_request(name: str, data: bytes) -> Request:
         The bytes are not UTF-8, not JSON, or not a request; the message starts with the name and
         says at which line, or at which path such as ``retrieval[3].score``.
     """
+    given = {"model": model, "encoding": encoding, "window": window}
     try:
-        return _request(_Node(_parse(name, to_text(name, data)), ""))
-    except _WrongError as error:
+        value = _parse(name, to_text(name, data))
+        if isinstance(value, dict):
+            if "format" not in value and ("messages" in value or "input" in value):
+                return _body(value, model, encoding, window)
+            value = {**value, **{key: own for key, own in given.items() if own is not None}}
+        return _request(_Node(value, ""))
+    except (_WrongError, ArgumentError, UnknownTokenError) as error:
         raise InputError(f"{name}: {error}") from None
 
 
@@ -237,14 +280,24 @@ class _Fields:
 
 def _request(node: _Node) -> Request:
     top = node.fields(
-        ("format", "encoding", "window", "history"),
+        ("format", "history"),
         (
             "about",
             "model",
+            "encoding",
             "template",
+            "window",
             "reserve_output",
+            "soft_limits",
             "sections",
+            "cut",
+            "grid",
+            "keep_last",
+            "pinned",
+            "placement",
+            "summary_tokens",
             "blocks",
+            "rules",
             "prices",
             "system",
             "tools",
@@ -253,7 +306,13 @@ def _request(node: _Node) -> Request:
         ),
     )
     top["format"].one_of(FORMAT)
-    window = top["window"].integer(1)
+    model = _Model(top.get("model", _Node.text, ""))
+    reserve = top.get("reserve_output", lambda n: n.integer(0), 0)
+    window = top.get("window", lambda n: n.integer(1))
+    if window is None:
+        window = model.window(reserve)
+    if reserve > window:
+        top["reserve_output"].integer(0, window)
     block_size, num_blocks = top.get("blocks", _blocks, (16, None))
     reply, turns = top.get("replay", _replay, ((), ()))
     history = _messages(top["history"])
@@ -261,23 +320,174 @@ def _request(node: _Node) -> Request:
         raise _WrongError(
             "history: the last message must be one that waits for an answer (user, tool)"
         )
+    tools = top.get("tools", lambda n: tuple(map(_tool, n.items())), ())
+    encoding, template = model.encoding_and_template(
+        top.get("encoding", lambda n: n.text(empty=False)),
+        top.get("template", lambda n: n.text(empty=False)),
+        has_tools=bool(tools) or any(m["role"] == "tool" or m.get("tool_calls") for m in history),
+    )
+    choices = _choices(top, len(history))
+    rules = top.get("rules", _rules) or model.rules()
+    if choices.summary_tokens is not None and rules is None:
+        raise _WrongError(
+            'summary_tokens: needs cache rules; give "rules", or a model that has some'
+        )
+    soft_limits = top.get("soft_limits", lambda n: [m.integer(1) for m in n.items()], ())
     return Request(
-        encoding=top["encoding"].text(empty=False),
-        template=top.get("template", lambda n: n.text(empty=False)),
-        budget=Budget(window, top.get("reserve_output", lambda n: n.integer(0, window), 0)),
+        encoding=encoding,
+        template=template,
+        budget=Budget(window, reserve, soft_limits),
         system=top.get("system", _Node.text),
-        tools=top.get("tools", lambda n: tuple(map(_tool, n.items())), ()),
+        tools=tools,
         retrieval=top.get("retrieval", _chunks, ()),
         history=history,
-        sections=top.get("sections", _sections, ()),
+        choices=choices,
         block_size=block_size,
         num_blocks=num_blocks,
-        prices=top.get("prices", _prices),
-        model=top.get("model", _Node.text, ""),
+        rules=rules,
+        prices=top.get("prices", _prices) or model.prices(),
+        model=model.name,
         about=top.get("about", _Node.text, ""),
         reply=reply,
         turns=turns,
     )
+
+
+def _body(
+    body: dict[str, Any], model: str | None, encoding: str | None, window: int | None
+) -> Request:
+    """Read the body of a chat completions, Responses or Anthropic request."""
+    name = model or body.get("model")
+    if not isinstance(name, str):
+        raise _WrongError("model: missing; give --model")
+    known = _Model(name)
+    if encoding is None and known.encoding_name() is None:
+        raise _WrongError(
+            f"model: no vocabulary of {printable(name)} is here; --encoding o200k_base counts "
+            "with another, which is an estimate"
+        )
+    foreign = encoding is not None and known.encoding_name() is None
+    parts = request_parts(
+        {**body, "model": name},
+        None if encoding is None else open_encoding(encoding),
+        template=Template("openai", estimate_tools=True, published=False) if foreign else None,
+    )
+    limits = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+    key = next((key for key in limits if body.get(key) is not None), None)
+    reserve = 0 if key is None else _Node(body[key], key).integer(0)
+    if window is None:
+        window = known.window(reserve)
+    if reserve > window:
+        raise _WrongError(f"{key}: {reserve} is larger than the window of {window}")
+    return Request(
+        encoding=parts.encoding,
+        template=parts.template,
+        budget=Budget(window, reserve),
+        system=None,
+        tools=tuple(parts.tools),
+        retrieval=(),
+        history=tuple(parts.messages),
+        choices=Choices(),
+        block_size=16,
+        num_blocks=None,
+        rules=known.rules(),
+        prices=known.prices(),
+        model=name,
+        about="",
+        reply=(),
+        turns=(),
+    )
+
+
+class _Model:
+    """What the name of a model tells where the file does not."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._facts: ModelFacts | None = None
+        with suppress(UnknownModelError):
+            self._facts = facts(name) if name else None
+
+    def window(self, reserve_output: int) -> int:
+        """Return the window that leaves as much for the prompt as the model takes."""
+        if self._facts is None:
+            raise _WrongError(self._missing("window"))
+        try:
+            return self._facts.input_limit(reserve_output) + reserve_output
+        except UnknownModelError:
+            raise _WrongError(self._missing("window")) from None
+
+    def encoding_name(self) -> str | None:
+        """Return the name of the encoding, None when it is not known."""
+        with suppress(UnknownTokenError):
+            return encoding_name_for_model(self.name)
+        return None
+
+    def encoding_and_template(
+        self, encoding: str | None, template: str | None, *, has_tools: bool
+    ) -> tuple[Encoding, Template]:
+        """Return both, from what the file says and else from the model."""
+        name = encoding or self.encoding_name()
+        if name is None:
+            raise _WrongError(self._missing("encoding"))
+        opened = get_encoding(name)
+        published = True
+        if template is not None:
+            chosen = Template(template)
+        elif encoding is None:
+            chosen = Template.for_model(self.name)
+            published = chosen.published
+        else:
+            chosen = Template.for_encoding(opened)
+        if chosen.name == "openai":
+            chosen = Template("openai", estimate_tools=has_tools, published=published)
+        return opened, chosen
+
+    def rules(self) -> CacheRules | None:
+        """Return the cache rules, None when none are known."""
+        with suppress(UnknownModelError):
+            return CacheRules.for_model(self.name)
+        return None
+
+    def prices(self) -> PriceTable | None:
+        """Return the prices, None when none are known."""
+        with suppress(UnknownModelError):
+            return prices(self.name)
+        return None
+
+    def _missing(self, field: str) -> str:
+        if not self.name:
+            return f"{field}: missing"
+        return f"{field}: missing, and none is known for the model {printable(self.name)}"
+
+
+def _choices(top: _Fields, num_messages: int) -> Choices:
+    cut = top.get("cut", lambda n: n.one_of("grid", "tight", "keep_last"), "grid")
+    keep_last = top.get("keep_last", lambda n: n.integer(1))
+    if (keep_last is None) == (cut == "keep_last"):
+        why = 'needed for "cut": "keep_last"' if keep_last is None else 'is for "cut": "keep_last"'
+        raise _WrongError(f"keep_last: {why}")
+    grid = top.get("grid", lambda n: n.number(positive=True), 0.25)
+    if grid > 1:
+        top["grid"].fail("a number that is at most 1")
+    return Choices(
+        sections=top.get("sections", _sections, ()),
+        cut=cut,
+        grid=grid,
+        keep_last=keep_last,
+        pinned=top.get(
+            "pinned", lambda n: tuple(m.integer(0, num_messages - 1) for m in n.items()), ()
+        ),
+        placement=top.get("placement", lambda n: n.one_of("turn", "history", "system"), "turn"),
+        summary_tokens=top.get("summary_tokens", lambda n: n.integer(1)),
+    )
+
+
+def _rules(node: _Node) -> CacheRules:
+    try:
+        return CacheRules.by_name(node.text(empty=False))
+    except UnknownTokenError as error:
+        raise _WrongError(f"{node.path}: {error}") from None
 
 
 def _blocks(node: _Node) -> tuple[int, int]:
@@ -300,7 +510,8 @@ def _sections(node: _Node) -> tuple[Section, ...]:
                 f"{_join(node.path, name)}: unknown section; known: history, retrieval"
             )
         section = _Node(node.value[name], _join(node.path, name))
-        fields = section.fields((), ("min_tokens", "max_tokens", "weight", "priority"))
+        fit = ("fit",) if name == "retrieval" else ()
+        fields = section.fields((), ("min_tokens", "max_tokens", "weight", "priority", *fit))
         low = fields.get("min_tokens", lambda n: n.integer(0), 0)
         found.append(
             Section(
@@ -309,6 +520,7 @@ def _sections(node: _Node) -> tuple[Section, ...]:
                 max_tokens=fields.get("max_tokens", partial(_Node.integer, low=low)),
                 weight=fields.get("weight", lambda n: n.number(positive=True), 1.0),
                 priority=fields.get("priority", lambda n: n.integer(0, 1 << 16)),
+                fit=fields.get("fit", lambda n: n.one_of("best", "drop_oldest", "truncate")),
             )
         )
     return tuple(found)
@@ -329,7 +541,7 @@ def _chunks(node: _Node) -> tuple[Chunk, ...]:
     chunks: list[Chunk] = []
     seen: dict[str, str] = {}
     for item in node.items():
-        fields = item.fields(("id", "score", "text"), ("pinned", "group"))
+        fields = item.fields(("id", "score", "text"), ("pinned", "group", "partial"))
         name = fields["id"].text(empty=False)
         if name in seen:
             raise _WrongError(
@@ -344,10 +556,19 @@ def _chunks(node: _Node) -> tuple[Chunk, ...]:
                     fields["score"].number(),
                     fields.get("pinned", _Node.boolean, False),
                     fields.get("group", lambda n: n.text(empty=False)),
+                    partial=_partial(fields),
                 ),
             )
         )
     return tuple(chunks)
+
+
+def _partial(fields: _Fields) -> Any:
+    part = fields.get("partial", lambda n: n.one_of("head", "tail", "ends"))
+    whole = [key for key in ("group", "pinned") if fields.get(key, lambda n: n.value)]
+    if part is not None and whole:
+        fields["partial"].fail(f"none beside {whole[0]}, which keeps the text whole")
+    return part
 
 
 def _messages(node: _Node) -> tuple[dict[str, Any], ...]:

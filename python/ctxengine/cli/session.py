@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence as Seq
 from typing import Any
 
+from ctxengine.budget import Finding, Sent
 from ctxengine.chat import encode_messages
-from ctxengine.cli.io import InputError, get_encoding
+from ctxengine.cli.io import InputError
 from ctxengine.cli.request import Chunk, Request
 from ctxengine.engine import ContextEngine, EnginePlan, Sequence
+from ctxengine.pricing import Cost
 from ctxengine.viz import Blocks, Frame
 
 Message = dict[str, Any]
@@ -20,23 +22,33 @@ class Session:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.engine = ContextEngine(
-            get_encoding(request.encoding),
+            request.encoding,
             window=request.budget,
             template=request.template,
             block_size=request.block_size,
             num_blocks=request.num_blocks,
+            rules=request.rules,
             prices=request.prices,
         )
 
-    def plan(self, history: Seq[Message], retrieval: Seq[Chunk]) -> EnginePlan:
+    def plan(
+        self, history: Seq[Message], retrieval: Seq[Chunk], previous: Sent | None = None
+    ) -> EnginePlan:
         """Plan one prompt."""
-        request = self.request
+        request, choices = self.request, self.request.choices
         return self.engine.plan(
             system=request.system,
             tools=request.tools or None,
             retrieval=[chunk.item for chunk in retrieval],
             history=history,
-            sections=request.sections,
+            sections=choices.sections,
+            cut=choices.cut,
+            grid=choices.grid,
+            keep_last=choices.keep_last,
+            pinned=choices.pinned,
+            placement=choices.placement,
+            previous=previous,
+            summary_tokens=choices.summary_tokens,
         )
 
     def place(self, planned: EnginePlan) -> Sequence:
@@ -86,11 +98,15 @@ class Session:
         *,
         sequence: Sequence | None = None,
         output_tokens: int = 0,
+        findings: Seq[Finding] | None = None,
     ) -> Frame:
         """Collect the numbers of one prompt for the picture."""
-        # A prompt that is not placed meets no cache.
         blocks, stages = None, planned.stages
-        cost, without = planned.cost_without_cache(output_tokens), None
+        cost, without = planned.cost, planned.cost_without_cache
+        if cost is not None and without is not None and self.engine.prices is not None:
+            both = self.engine.prices.cost(planned.used, output_tokens=output_tokens)
+            output = Cost(both.currency, output=both.output)
+            cost, without = cost + output, without + output
         if sequence is not None:
             stats = self.engine.manager.stats()
             blocks = Blocks(
@@ -102,14 +118,14 @@ class Session:
                 free=stats.num_free,
             )
             stages = (*stages, ("place", sequence.place_ns))
-            cost, without = planned.cost(output_tokens), cost
         return Frame.of(
             planned.plan,
             title,
             message=next((m["content"] for m in reversed(history) if m["role"] == "user"), ""),
             sizes={"history": len(history), "retrieval": len(retrieval)},
             labels={"retrieval": [chunk.id for chunk in retrieval]},
-            cached_tokens=planned.cached_tokens,
+            cached_tokens=planned.predicted.cached,
+            findings=findings,
             blocks=blocks,
             stages=stages,
             cost=cost,

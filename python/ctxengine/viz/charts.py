@@ -109,6 +109,7 @@ def frame_text(frame: Frame, *, style: Style = PLAIN, legend: bool = True) -> st
     lines.append(section_bars(frame, style=style))
     lines += [_row("left out", _left_out(group), style) for group in frame.left_out]
     lines += [_row("twice", printable(", ".join(places)), style) for places in frame.duplicates]
+    lines += [_row(label, text, style) for label, text in frame.details]
     cached, sent = frame.cached_tokens, frame.prompt_tokens
     share = f"{cached / max(1, sent):.0%}"
     lines.append(
@@ -199,8 +200,8 @@ def _left_out(group: LeftOut) -> str:
 
 
 def _cost(cost: Cost, without: Cost | None) -> str:
-    if without is None:
-        return str(cost)
+    if without is None or without.total == cost.total:
+        return str(cost)  # which no cache has changed
     saved = 1 - cost.total / without.total if without.total else 0.0
     change = f"{saved:.0%} saved"
     if saved < 0:

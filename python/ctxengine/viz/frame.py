@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ctxengine.viz.details import plan_details
+
 if TYPE_CHECKING:
-    from ctxengine.budget import Plan
+    from ctxengine.budget import Finding, Plan
     from ctxengine.pricing import Cost
 
 _PLACE = re.compile(r"(\w+)\[(\d+)\]")
@@ -55,6 +57,8 @@ class Frame:
         Tokens.
     sections : tuple of (str, int)
         Name and tokens in prompt order; they add up to ``prompt_tokens``.
+    details : tuple of (str, str)
+        Labels and texts of what else the plan has to say; an empty label goes on with the last.
     stages : tuple of (str, int)
         Name and duration in nanoseconds.
     """
@@ -68,6 +72,7 @@ class Frame:
     cached_tokens: int
     left_out: tuple[LeftOut, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
     blocks: Blocks | None = None
     stages: tuple[tuple[str, int], ...] = ()
     cost: Cost | None = None
@@ -82,6 +87,7 @@ class Frame:
         message: str,
         sizes: Mapping[str, int],
         labels: Mapping[str, Sequence[str]],
+        findings: Sequence[Finding] | None = None,
         **more: Any,
     ) -> Frame:
         """Take the numbers out of a plan.
@@ -96,6 +102,8 @@ class Frame:
             Items that each section had to offer.
         labels : mapping of str to sequence of str
             Names of a section's items; without them an item is called ``section[index]``.
+        findings : sequence of Finding
+            What :func:`ctxengine.budget.lint` says of the request; None leaves out all details.
         **more
             The other fields of the class.
         """
@@ -128,6 +136,7 @@ class Frame:
                 for (section, reason), items in groups.items()
             ),
             duplicates=tuple(tuple(map(place, twin.places)) for twin in plan.duplicates),
+            details=() if findings is None else plan_details(plan, name=name, findings=findings),
             **{"cached_tokens": plan.predicted.cached, **more},
         )
 

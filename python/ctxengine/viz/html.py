@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["report_html", "tokens_html"]
 
 _KNOWN_SECTIONS = ("template", "system", "tools", "history", "retrieval", "turn", "answer", "free")
+_HEADINGS = {
+    "cuts": "Ways to cut the history",
+    "cache": "The provider's cache",
+    "marks": "Where to mark it",
+    "summary": "A summary instead",
+    "lint": "What breaks the prefix",
+}
 _GRID_COLUMNS = 96
 _CELL = 8  # pixels, one of them the gap
 
@@ -131,6 +138,7 @@ def _card(frame: Frame) -> str:
         parts += [_left_out(group) for group in frame.left_out]
         for places in frame.duplicates:
             parts.append(f'<p class="soft">the same text twice: {_text(", ".join(places))}</p>')
+    parts += [_detail(*detail) for detail in frame.details]
     if frame.blocks is not None:
         parts.append(_block_grid(frame.blocks))
     if frame.stages:
@@ -139,10 +147,15 @@ def _card(frame: Frame) -> str:
         parts.append(f"<h3>Time: {format_duration(total)}</h3><p>{_text(named)}</p>")
     if frame.cost is not None:
         text = str(frame.cost)
-        if frame.cost_without_cache is not None:
+        if frame.cost_without_cache not in (None, frame.cost):
             text += f" with the cache, {frame.cost_without_cache} without"
         parts.append(f"<h3>Estimated cost</h3><p>{_text(text)}</p>")
     return '<section class="card">' + "\n".join(parts) + "</section>"
+
+
+def _detail(label: str, text: str) -> str:
+    heading = f"<h3>{_text(_HEADINGS.get(label, label))}</h3>" if label else ""
+    return f"{heading}<p>{_text(text)}</p>"
 
 
 def _bar(rows: Sequence[tuple[str, int, str]], total: int, *, thin: bool = False) -> str:
