@@ -24,7 +24,7 @@ TYPE_CHECKING = False  # as typing's constant, without the 9 ms that importing t
 if TYPE_CHECKING:
     from typing import Any
 
-    from ctxengine.budget import Budget, Item, Plan, Section, plan
+    from ctxengine.budget import Budget, Item, Plan, Section, plan, trim_messages
     from ctxengine.chat import Template, count_messages, count_request, encode_messages
     from ctxengine.engine import ContextEngine, EnginePlan, Envelope
     from ctxengine.errors import (
@@ -98,6 +98,7 @@ _MODULE_OF = {
     "ModelFacts": "tokenize",
     "load": "tokenize",
     "plan": "budget",
+    "trim_messages": "budget",
 }
 _MODULES = frozenset(
     (
@@ -158,6 +159,7 @@ __all__ = [
     "list_encoding_names",
     "load",
     "plan",
+    "trim_messages",
 ]
 
 

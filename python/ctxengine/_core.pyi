@@ -1,9 +1,10 @@
 # The native core, as the public modules see it. Held true by `nox -s types` (mypy.stubtest).
 # One block per layer, in the order of the layers.
 
+from array import array
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal, TypeAlias, type_check_only
+from typing import Any, ClassVar, Literal, TypeAlias, type_check_only
 
 import numpy as np
 import numpy.typing as npt
@@ -265,7 +266,7 @@ class ChatTemplate(metaclass=_PybindType):
     ) -> tuple[list[int], int, int]: ...
     def encode(
         self,
-        messages: list[_Message],
+        messages: list[_Message] | ChosenMessages,
         tools: list[str],
         add_generation_prompt: bool,
         encoding: Encoding,
@@ -306,6 +307,84 @@ class Conversation(metaclass=_PybindType):
     def num_messages(self) -> int: ...
     @property
     def changed_from(self) -> int: ...
+
+class MessageMemory(metaclass=_PybindType):
+    def __init__(self, capacity_bytes: int, /) -> None: ...
+    def clear(self) -> None: ...
+    @property
+    def num_entries(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+class Groups(metaclass=_PybindType):
+    def __init__(
+        self, messages: list[_Message], wraps_tool_results: bool, path: str, /
+    ) -> None: ...
+    @property
+    def lead(self) -> int: ...
+    @property
+    def num_messages(self) -> int: ...
+    @property
+    def last_user(self) -> int: ...
+    @property
+    def starts(self) -> list[int]: ...
+    # -1 for none
+    @property
+    def heads(self) -> list[int]: ...
+    @property
+    def places(self) -> list[int]: ...
+    # of the places those that begin turns, and the first
+    @property
+    def turns(self) -> list[int]: ...
+
+class ChosenMessages(metaclass=_PybindType):
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def tuples(self) -> list[_Message]: ...
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __reduce__(self) -> tuple[type[list[_Message]], tuple[list[_Message]]]: ...
+
+class History(metaclass=_PybindType):
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    # None for what has to be rendered as a whole
+    @staticmethod
+    def read(
+        messages: list[Any],
+        template: ChatTemplate,
+        has_tools: bool,
+        encoding: Encoding,
+        table: CountTable,
+        memory: MessageMemory,
+        /,
+    ) -> History | None: ...
+    @property
+    def groups(self) -> Groups: ...
+    @property
+    def shown(self) -> array[int]: ...
+    # measure, tokens and carried tokens of each place of a cut
+    def place_tokens(
+        self, stays: Sequence[int], /
+    ) -> tuple[array[int], array[int], array[int]]: ...
+    def tuples(self, indices: Sequence[int], /) -> list[_Message]: ...
+    def choose(
+        self, head: list[_Message], kept: Sequence[int], others: dict[int, _Message], /
+    ) -> ChosenMessages: ...
+    def repeated(self, kept: Sequence[int], texts: list[str], /) -> list[int]: ...
+
+# kept messages and their tokens; a step above 0 is a grid's; None for what has to be planned
+def trim_messages(
+    messages: list[Any],
+    template: ChatTemplate,
+    tools: list[str],
+    encoding: Encoding,
+    table: CountTable,
+    memory: MessageMemory,
+    max_tokens: int,
+    cap: int,
+    step: int,
+    /,
+) -> tuple[list[Any], int] | None: ...
 
 class BodyMemory(metaclass=_PybindType):
     def __init__(self, capacity_bytes: int, /) -> None: ...

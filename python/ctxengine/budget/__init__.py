@@ -4,6 +4,8 @@
 chunks, the conversation) and returns a :class:`Plan`: the messages that fit, token-exact and never
 over the window, with each section's share and every item that was dropped.
 
+:func:`trim_messages` does so for a list of messages alone, and returns a list.
+
 How it decides:
 
 1. **Kept in any case**: the template's own tokens, the system prompt, the tools, the newest group
@@ -42,6 +44,7 @@ from ctxengine.budget.result import (
     SectionUse,
     Shortened,
 )
+from ctxengine.budget.trim import trim_messages
 
 __all__ = [
     "BreakEven",
@@ -68,4 +71,5 @@ __all__ = [
     "lint",
     "plan",
     "stored_content",
+    "trim_messages",
 ]

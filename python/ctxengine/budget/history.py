@@ -21,7 +21,7 @@ from ctxengine.budget.result import CutChoice
 from ctxengine.errors import ArgumentError
 
 Cut = Literal["grid", "tight", "keep_last"]
-NativeHistory = tuple[list[int], list[int], list[int], int, str, int]
+NativeHistory = tuple[Sequence[int], Sequence[int], Sequence[int], int, str, int]
 
 
 class HistoryRule(NamedTuple):
@@ -95,9 +95,9 @@ def history_rule(
 class Lengths(NamedTuple):
     """A history by the places where it can be cut; see ``src/cpp/budget/history_cut.h``."""
 
-    measure: list[int]
-    tokens: list[int]
-    carried: list[int]
+    measure: Sequence[int]
+    tokens: Sequence[int]
+    carried: Sequence[int]
     turns: list[int]  # places that begin a turn
 
     @classmethod

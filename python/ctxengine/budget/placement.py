@@ -16,6 +16,8 @@ Placement = Literal["turn", "history", "system"]
 class HeadPrompt(Prompt):
     """A prompt whose item texts stand in its head instead of the last user message."""
 
+    shows_texts_in_head = True
+
     def draft(self, place: int, texts: Sequence[Texts]) -> Draft:
         """Return the prompt whose history is cut at a place, with these texts, counted."""
         bare = super().draft(place, [{} for _ in texts])
@@ -25,6 +27,7 @@ class HeadPrompt(Prompt):
         for section, block in zip(self.item_sections, self.blocks(texts), strict=True):
             if block:
                 written.append(block)
+                assert isinstance(bare.native, list)
                 native = self._with(bare.native, written)
                 # By the whole prompt: some templates show the head within another message.
                 total = self._count(native, with_tools=bool(self.tools))[2]

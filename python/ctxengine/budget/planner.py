@@ -54,15 +54,7 @@ _SHARED = {"turn": "history", "history": "head", "system": "tools"}
 def _duplicates(
     prompt: Prompt, kept: Sequence[int], texts: Sequence[Texts]
 ) -> tuple[Duplicate, ...]:
-    places: dict[str, list[str]] = {}
-    num_system = len(prompt.native_head) - prompt.lead
-    for i, message in enumerate(prompt.native_head[:num_system]):
-        places.setdefault(message[1], []).append(f"system[{i}]")
-    for i in [*range(prompt.lead), *kept]:
-        places.setdefault(prompt.native_history[i][1], []).append(f"history[{i}]")
-    for section, chosen in zip(prompt.item_sections, texts, strict=True):
-        for i, text in chosen.items():
-            places.setdefault(text, []).append(f"{section.name}[{i}]")
+    places = prompt.texts(kept, texts)
     repeated = [(text, where) for text, where in places.items() if len(where) > 1]
     tokens = _core.count_texts(
         [text for text, _ in repeated], prompt.encoding._native, count_table()
@@ -380,7 +372,7 @@ def plan(
 
     cuts = cut_choices(prompt, rule, limit - fixed.used)
     messages = prompt.messages(draft.kept, prompt.blocks(texts))
-    message_tokens = prompt._count(draft.native)[0]
+    message_tokens = prompt.per_message(draft, texts)
     cache, compaction = None, None
     if provider is not None:
         has_texts = any(texts)

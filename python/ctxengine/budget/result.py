@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ctxengine import _core
     from ctxengine.budget.break_even import BreakEven
     from ctxengine.budget.cache_plan import CachePlan
     from ctxengine.chat import Template
@@ -279,7 +280,7 @@ class Plan:
     template: Template
     encoding: Encoding
     # The messages and the tools' JSON that were counted.
-    _counted: tuple[list[Converted], list[str]]
+    _counted: tuple[list[Converted] | _core.ChosenMessages, list[str]]
     _ids: list[npt.NDArray[np.uint32]] = field(default_factory=list, compare=False)
 
     @property

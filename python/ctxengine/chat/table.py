@@ -9,8 +9,10 @@ from ctxengine import _core
 
 _TABLE_BYTES = 64 << 20
 _BODIES_BYTES = 64 << 20
+_MESSAGES_BYTES = 64 << 20
 _table = _core.CountTable(_TABLE_BYTES)
 _bodies = _core.BodyMemory(_BODIES_BYTES)
+_messages = _core.MessageMemory(_MESSAGES_BYTES)  # used under the GIL only, so good after a fork
 
 
 def _renew_table() -> None:
@@ -37,6 +39,11 @@ def body_memory() -> _core.BodyMemory:
     return _bodies
 
 
+def message_memory() -> _core.MessageMemory:
+    """Return what is known of messages that were counted."""
+    return _messages
+
+
 class CacheInfo(NamedTuple):
     """State of the process-wide count table; sizes in bytes."""
 
@@ -54,6 +61,7 @@ def cache_info() -> CacheInfo:
 
 
 def cache_clear() -> None:
-    """Forget all stored counts, and the request bodies that were read."""
+    """Forget all stored counts, and the messages and request bodies that were read."""
     _table.clear()
     _bodies.clear()
+    _messages.clear()

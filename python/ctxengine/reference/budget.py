@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "Bounds",
     "best_selection",
     "cut_history",
+    "group_messages",
     "select_greedily",
     "select_newest",
     "water_fill",
@@ -121,6 +122,40 @@ def cut_history(
     within_cap = [i for i in places if sum(measure[i:]) <= cap] + [newest]
     fitting = [i for i in within_cap if sum(tokens[i:]) + carried[i] <= room] + [newest]
     return min(fitting[0], newest), min(within_cap[0], newest)
+
+
+def group_messages(
+    messages: Sequence[tuple[Any, ...]], wraps_tool_results: bool
+) -> tuple[int, list[int], list[int], list[int]]:
+    """Return the number of leading system messages; starts and heads of the groups; the places.
+
+    Of messages as ``convert_messages`` makes them, whose calls all have their results.
+    """
+    roles = [message[0] for message in messages]
+    lead = 0
+    while lead < len(roles) and roles[lead] in ("system", "developer"):
+        lead += 1
+    starts: list[int] = []
+    heads: list[int] = []
+    head = -1
+    for i in range(lead, len(roles)):
+        content = messages[i][1]
+        wraps = content.startswith("<tool_response>") and content.endswith("</tool_response>")
+        is_result = roles[i] == "tool" or (
+            roles[i] == "user" and wraps_tool_results and head >= 0 and wraps
+        )
+        leads_on = False
+        if i > 0 and roles[i] == roles[i - 1] == "assistant" and not messages[i - 1][5]:
+            before = messages[i - 1]
+            leads_on = before[4] == "analysis" or (bool(before[3]) and not before[1])
+        begins = roles[i] in ("user", "assistant") and not is_result and not leads_on
+        if begins or not starts:
+            if roles[i] == "user":
+                head = len(starts)
+            starts.append(i)
+            heads.append(head)
+    places = [g for g, h in enumerate(heads) if h < 0 or h != g - 1]
+    return lead, starts, heads, places
 
 
 def _groups(items: Sequence[tuple[int, float, int]]) -> list[tuple[int, float, list[int]]]:

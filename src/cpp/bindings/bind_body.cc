@@ -206,7 +206,7 @@ py::object RareFields(const Message& message) {
                         TextOrNone(message.content_type), py::tuple(parts));
 }
 
-// As ChatRequest takes them. With `one_each`, an item that is not one message is an error.
+// With `one_each`, an item that is not one message is an error.
 py::list Tuples(const Messages& messages, bool one_each) {
   const chat::RequestView view = messages.view(true);
   py::list tuples;
@@ -218,16 +218,7 @@ py::list Tuples(const Messages& messages, bool one_each) {
                                  "]: is not one message, with its neighbours or by itself; give "
                                  "messages as in chat completions"));
     }
-    py::list calls;
-    for (const chat::ToolCall& call : message.tool_calls) {
-      calls.append(py::make_tuple(TextOrNone(call.name), TextOrNone(call.arguments_json),
-                                  TextOrNone(call.arguments_text), TextOrNone(call.id)));
-    }
-    const std::string_view role = chat::RoleName(message.role);
-    tuples.append(py::make_tuple(py::str(role.data(), role.size()), TextOrNone(message.content),
-                                 TextOrNone(message.name), TextOrNone(message.reasoning),
-                                 TextOrNone(message.channel), py::tuple(calls), RareFields(message),
-                                 message.has_joined_parts));
+    tuples.append(TupleOf(message));
   }
   return tuples;
 }
@@ -278,6 +269,19 @@ py::tuple CountRequest(const ChatTemplate& self, Messages& messages, bool add_ge
 }
 
 }  // namespace
+
+py::tuple TupleOf(const Message& message) {
+  py::list calls;
+  for (const chat::ToolCall& call : message.tool_calls) {
+    calls.append(py::make_tuple(TextOrNone(call.name), TextOrNone(call.arguments_json),
+                                TextOrNone(call.arguments_text), TextOrNone(call.id)));
+  }
+  const std::string_view role = chat::RoleName(message.role);
+  return py::make_tuple(py::str(role.data(), role.size()), TextOrNone(message.content),
+                        TextOrNone(message.name), TextOrNone(message.reasoning),
+                        TextOrNone(message.channel), py::tuple(calls), RareFields(message),
+                        message.has_joined_parts);
+}
 
 chat::RequestView Messages::view(bool add_generation_prompt) const {
   if (body_ != nullptr) return body_->view(add_generation_prompt);

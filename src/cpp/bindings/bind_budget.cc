@@ -21,7 +21,8 @@ using Bounds =
     std::tuple<std::int64_t, std::int64_t, double, std::int64_t>;  // min max weight level
 using Item = std::tuple<std::int64_t, double, std::int64_t>;       // tokens, utility, group
 // measure, tokens, carried, cap, rule, the step of "grid" or the first group of "keep_last"
-using History = std::tuple<Numbers, Numbers, Numbers, std::int64_t, std::string, std::int64_t>;
+using History =
+    std::tuple<py::object, py::object, py::object, std::int64_t, std::string, std::int64_t>;
 using ItemSection = std::tuple<Bounds, std::int64_t, bool, std::vector<Item>>;  // overhead, newest
 
 budget::SectionBounds BoundsFrom(const Bounds& bounds, std::int64_t demand = 0) {
@@ -40,9 +41,34 @@ budget::ItemRule ItemRuleFrom(bool newest) {
   return newest ? budget::ItemRule::kNewest : budget::ItemRule::kBest;
 }
 
-budget::History HistoryFrom(const History& history) {
-  const auto& [measure, tokens, carried, cap, rule, amount] = history;
-  budget::History from{measure, tokens, carried, cap};
+// Of an array("q", ...), or any sequence.
+Numbers NumbersFrom(const py::object& numbers) {
+  if (PyObject_CheckBuffer(numbers.ptr()) == 0) return py::cast<Numbers>(numbers);
+  const py::buffer_info info = py::reinterpret_borrow<py::buffer>(numbers).request();
+  if (!info.item_type_is_equivalent_to<std::int64_t>() || info.ndim != 1 ||
+      info.strides.front() != sizeof(std::int64_t)) {
+    throw py::type_error("numbers: an array of another type than int64");
+  }
+  const auto* const first = static_cast<const std::int64_t*>(info.ptr);
+  return Numbers(first, first + info.size);
+}
+
+// What a history views.
+struct HistoryNumbers {
+  explicit HistoryNumbers(const History& history)
+      : measure(NumbersFrom(std::get<0>(history))),
+        tokens(NumbersFrom(std::get<1>(history))),
+        carried(NumbersFrom(std::get<2>(history))) {}
+  Numbers measure;
+  Numbers tokens;
+  Numbers carried;
+};
+
+budget::History HistoryFrom(const History& history, const HistoryNumbers& numbers) {
+  const std::int64_t cap = std::get<3>(history);
+  const std::string& rule = std::get<4>(history);
+  const std::int64_t amount = std::get<5>(history);
+  budget::History from{numbers.measure, numbers.tokens, numbers.carried, cap};
   if (rule == "grid") {
     from.rule = budget::CutRule::kGrid;
     from.step = amount;
@@ -68,7 +94,8 @@ std::vector<std::int64_t> WaterFill(std::int64_t room,
 }
 
 auto CutHistory(const History& history, std::int64_t room) {
-  return CutOf(budget::CutHistory(HistoryFrom(history), room));
+  const HistoryNumbers numbers(history);
+  return CutOf(budget::CutHistory(HistoryFrom(history, numbers), room));
 }
 
 std::vector<bool> SelectItems(const std::vector<Item>& items, std::int64_t capacity, bool newest) {
@@ -84,8 +111,9 @@ auto Decide(std::int64_t room, const History& history, const Bounds& history_bou
     requests.push_back(
         {costs.emplace_back(ItemsFrom(items)), BoundsFrom(bounds), overhead, ItemRuleFrom(newest)});
   }
+  const HistoryNumbers numbers(history);
   const budget::Decision decision =
-      budget::Decide(room, {HistoryFrom(history), BoundsFrom(history_bounds)}, requests);
+      budget::Decide(room, {HistoryFrom(history, numbers), BoundsFrom(history_bounds)}, requests);
   std::vector<std::vector<bool>> taken;
   for (const budget::Selection& selection : decision.items) taken.push_back(selection.taken);
   return std::pair(CutOf(decision.history), std::move(taken));

@@ -162,13 +162,15 @@ py::tuple Count(const ChatTemplate& self, const py::list& messages, const py::li
   return py::make_tuple(std::move(counts.per_message), counts.template_tokens, counts.total);
 }
 
-py::array_t<TokenId> Encode(const ChatTemplate& self, const py::list& messages,
+// Of a list, or of ChosenMessages.
+py::array_t<TokenId> Encode(const ChatTemplate& self, const py::object& messages,
                             const py::list& tools, bool add_generation_prompt,
                             const Encoding& encoding, chat::CountTable* table,
                             std::int64_t first_generated) {
   RequireRendering(self);
   chat::ValidateEncoding(*self.family, encoding);
-  const ChatRequest request(messages, tools, add_generation_prompt);
+  const py::list tuples(py::isinstance<py::list>(messages) ? messages : messages.attr("tuples")());
+  const ChatRequest request(tuples, tools, add_generation_prompt);
   std::vector<TokenId> ids;
   {
     const ReleaseGilForLongWork release(request.size_bytes());

@@ -18,6 +18,7 @@ void RegisterCuts(pybind11::module_& module);
 void RegisterDecodeStream(pybind11::module_& module);
 void RegisterChat(pybind11::module_& module);
 void RegisterConversation(pybind11::module_& module);
+void RegisterHistory(pybind11::module_& module);
 void RegisterBudget(pybind11::module_& module);
 void RegisterCachePlan(pybind11::module_& module);
 void RegisterPrefix(pybind11::module_& module);

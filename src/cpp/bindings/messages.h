@@ -33,6 +33,9 @@ struct LiveMessages {
 /// Registers Messages, BodyMemory and the functions that make and count them.
 void RegisterMessages(py::module_& module);
 
+/// A message as ChatRequest takes it.
+py::tuple TupleOf(const chat::Message& message);
+
 class Messages {
  public:
   explicit Messages(std::unique_ptr<LiveMessages> live) : live_(std::move(live)) {}

@@ -45,6 +45,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::RegisterDecodeStream(module);
   bindings::RegisterChat(module);
   bindings::RegisterConversation(module);
+  bindings::RegisterHistory(module);
   bindings::RegisterBudget(module);
   bindings::RegisterCachePlan(module);
   bindings::RegisterPrefix(module);

@@ -70,6 +70,12 @@ struct TemplateOptions {
   bool operator==(const TemplateOptions&) const = default;
 };
 
+/// Whether the tokens of a prompt are the sum of its parts: those of a prompt without some of its
+/// messages, and of each of these among others (message_sums.h). What may be left out is any
+/// message that is neither one of the system's that the conversation begins with, nor the last
+/// user's or the last one, and of results of tools that follow each other all or none.
+enum class Sums : std::uint8_t { kNever, kWithoutTools, kAlways };
+
 /// One family. `render` expects what `Validate` and `ValidateRequest` accept.
 struct Template {
   std::string_view name;
@@ -84,6 +90,9 @@ struct Template {
   bool wraps_tool_results = false;
   bool joins_parts = true;  ///< several texts of one message are shown, mostly joined by a newline
   bool takes_date = false;  ///< TemplateOptions::date is shown
+  Sums sums = Sums::kNever;
+  bool joins_results = false;    ///< results of tools that follow each other are one chunk
+  bool shows_open_turn = false;  ///< a message is shown differently behind the last user's
   /// Throws ArgumentError for what only the whole conversation shows.
   void (*check)(const Conversation&) = nullptr;
   void (*render)(const Conversation&, const TemplateOptions&, Rendered&);
