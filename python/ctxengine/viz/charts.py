@@ -38,8 +38,15 @@ _BLOCK_KINDS = {
 
 
 def section_bars(frame: Frame, *, style: Style = PLAIN) -> str:
-    """Draw one bar for each section, on the scale of the largest; shares are of the window."""
-    rows = [(name, tokens, _SECTION_COLORS.get(name, "cyan")) for name, tokens in frame.sections]
+    """Draw one bar for each section, on the scale of the largest; shares are of the window.
+
+    A section without tokens has none.
+    """
+    rows = [
+        (name, tokens, _SECTION_COLORS.get(name, "cyan"))
+        for name, tokens in frame.sections
+        if tokens
+    ]
     free = frame.window - frame.reserved_output - frame.prompt_tokens
     if frame.reserved_output:
         rows.append(("answer", frame.reserved_output, "dim"))

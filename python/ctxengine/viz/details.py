@@ -59,9 +59,15 @@ def _notes(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _slack(plan: Plan) -> Iterator[tuple[str, str]]:
-    bounds = [f"{use.name} {use.slack:,}" for use in plan.sections if use.slack is not None]
-    if bounds:
-        yield "slack", f"{', '.join(bounds)} tokens below max_tokens"
+    """Say what their bounds leave of the sections that lost something."""
+    pressed = {item.section for item in plan.dropped} | {cut.section for cut in plan.shortened}
+    left = [
+        f"{use.name} {use.slack:,}"
+        for use in plan.sections
+        if use.slack is not None and use.name in pressed
+    ]
+    if left:
+        yield "slack", f"{', '.join(left)} tokens below what the section may take"
 
 
 def _cuts(cuts: Sequence[CutChoice]) -> Iterator[tuple[str, str]]:
@@ -84,14 +90,18 @@ def _cuts(cuts: Sequence[CutChoice]) -> Iterator[tuple[str, str]]:
 
 
 def _cache(cache: CachePlan) -> Iterator[tuple[str, str]]:
-    named = cache.rules.kind == "breakpoints"
+    rules = cache.rules
+    if not cache.predicted_read and not cache.written:
+        yield "cache", f"{rules.name}: nothing to read, and too little that stays to be stored"
+        return
+    named = rules.kind == "breakpoints"
     written = [
         f"{tokens:,} written{f' ({lifetime})' * named}"
         for lifetime, tokens in cache.written.items()
     ]
     parts = [f"{cache.predicted_read:,} read", *written, f"{cache.predicted_uncached:,} neither"]
     unknown = "" if cache.exact else "; earlier calls are not known"
-    yield "cache", f"{cache.rules.name}: {', '.join(parts)}{unknown}"
+    yield "cache", f"{rules.name}: {', '.join(parts)}{unknown}"
     if cache.breakpoints:
         yield "marks", ", ".join(f"{at.path} ({at.tokens:,})" for at in cache.breakpoints)
 

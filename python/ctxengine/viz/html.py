@@ -125,7 +125,8 @@ def _card(frame: Frame) -> str:
     if frame.message:
         parts.append(f"<blockquote>{_text(frame.message)}</blockquote>")
     free = frame.window - frame.reserved_output - frame.prompt_tokens
-    rows = [*frame.sections, ("answer", frame.reserved_output), ("free", free)]
+    rows = [(name, tokens) for name, tokens in frame.sections if tokens]
+    rows += [("answer", frame.reserved_output)] * bool(frame.reserved_output) + [("free", free)]
     parts.append(f"<h3>Window of {frame.window:,} tokens</h3>")
     parts.append(_bar([(n, t, _section_color(n)) for n, t in rows], frame.window))
     cached, new = frame.cached_tokens, frame.prompt_tokens - frame.cached_tokens
