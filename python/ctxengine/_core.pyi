@@ -536,6 +536,7 @@ class KVCacheManager(metaclass=_PybindType):
         block_size: int,
         max_rows: int,
         max_row_tokens: int,
+        groups: list[tuple[int, int]],
         hash_bits: int,
         /,
     ) -> None: ...
@@ -554,15 +555,17 @@ class KVCacheManager(metaclass=_PybindType):
         token_ids: _Ints,
         cache_salt: str | None,
         extra_keys: Iterable[tuple[str | int, ...]] | None,
+        resume: tuple[int, int, int] | None,
         /,
     ) -> tuple[int, int] | None: ...
-    def lookup(
+    def match(
         self,
         token_ids: _Ints,
         cache_salt: str | None,
         extra_keys: Iterable[tuple[str | int, ...]] | None,
+        resume: tuple[int, int, int] | None,
         /,
-    ) -> int: ...
+    ) -> tuple[int, int, int]: ...
     def can_admit(self, num_tokens: int, /) -> bool: ...
     def reserve(
         self, rows: _Ints, num_new: int | _Ints, /
@@ -580,7 +583,7 @@ class KVCacheManager(metaclass=_PybindType):
     def free(self, rows: _Ints, /) -> None: ...
     def evict(self, num_blocks: int, /) -> npt.NDArray[np.int32]: ...
     def slot_mapping(
-        self, rows: _Ints, positions: _Ints, out: npt.NDArray[np.int64] | None, /
+        self, rows: _Ints, positions: _Ints, out: npt.NDArray[np.int64] | None, group: int, /
     ) -> npt.NDArray[np.int64]: ...
     def stats(self) -> dict[str, int]: ...
     def snapshot(self) -> dict[str, Any]: ...

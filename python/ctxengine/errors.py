@@ -14,6 +14,7 @@ __all__ = [
     "DeviceError",
     "LoadError",
     "SpecialTokenError",
+    "StaleMatchError",
     "UnknownModelError",
     "UnknownTokenError",
 ]
@@ -76,6 +77,10 @@ class BudgetExceeded(CtxEngineError):  # noqa: N818 - a public name of the desig
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class StaleMatchError(CtxEngineError):
+    """A matched prefix is no longer cached; match the whole prompt again."""
 
 
 class CapacityError(CtxEngineError):

@@ -8,7 +8,7 @@ after each forward pass. There are no per-sequence objects: a step is a few arra
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from ctxengine import _core
 from ctxengine.errors import ArgumentError
@@ -23,7 +23,45 @@ if TYPE_CHECKING:
 
     Ints = Sequence[int] | npt.NDArray[np.integer]
 
-__all__ = ["Acquired", "KVCacheManager", "Stats", "Step"]
+__all__ = ["Acquired", "Group", "KVCacheManager", "Match", "Stats", "Step"]
+
+
+class Group(NamedTuple):
+    """Layers that keep the same part of a sequence, and share a block table.
+
+    Attributes
+    ----------
+    kind : str
+        ``"full"``: attends to all tokens. ``"sliding_window"``: to the last ``window`` tokens, the
+        current one included. ``"chunked_local"``: to the tokens since the last multiple of
+        ``window``. ``"linear_state"``: keeps one state (Mamba, linear attention), which stands for
+        all tokens before it; its block is the last one of the row.
+    window : int
+        In tokens; 0 for the kinds without one.
+    """
+
+    kind: Literal["full", "sliding_window", "chunked_local", "linear_state"]
+    window: int = 0
+
+
+_KINDS = ("full", "sliding_window", "chunked_local", "linear_state")
+
+
+class Match(NamedTuple):
+    """A cached prefix, to go on from.
+
+    Attributes
+    ----------
+    num_tokens : int
+        Its length: whole blocks.
+    node, chain : int
+        What the manager knows it by. No reference is held: once the prefix is evicted, going on
+        from it raises `StaleMatchError`.
+    """
+
+    num_tokens: int
+    node: int
+    chain: int
 
 
 class Acquired(NamedTuple):
@@ -49,11 +87,13 @@ class Step(NamedTuple):
     ----------
     slots : numpy.ndarray
         int64, shape (num_slots,): where the KV of each reserved token goes, row after row. Slot =
-        block * block_size + offset.
+        block * block_size + offset. With several groups, shape (groups, num_slots); a linear state
+        has -1 for tokens before the block in which the pass ends.
     table_patch : numpy.ndarray
         int32, shape (k, 3): entries (row, column, block) to write into the device's copy of the
-        block table. Patches in order keep the copy equal to ``block_tables`` for all tokens of
-        live rows, cached prefixes included; entries of freed rows are left as they are.
+        block table, or (row, column, block, group) with several groups. Patches in order keep the
+        copy equal to ``block_tables`` for all tokens that live rows still need, cached prefixes
+        included; other entries are left as they are.
     copies : numpy.ndarray
         int32, shape (c, 2): pairs (source, target) of blocks whose KV must be copied before the
         pass writes. No source is a target.
@@ -101,7 +141,7 @@ class KVCacheManager:
     Parameters
     ----------
     num_blocks : int
-        KV blocks in the pool, 1 to 2**31 - 1.
+        KV blocks in the pool, 1 to 2**29.
     block_size : int
         Tokens per block. ``num_blocks * block_size`` is at most 2**36.
     max_rows : int
@@ -132,6 +172,11 @@ class KVCacheManager:
     confirmed by comparing tokens, parent and identity, so equal hashes can never share KV; and a
     row can be forked and truncated, which copies a shared block before it is written.
 
+    A full group gets the blocks of a whole prompt at once. The others get theirs as slots are
+    reserved, and `reserve` first lets go what has slid out of a row's window; so a long prompt
+    is best computed in chunks. A prefix is cached as far as all groups can go on from it: full
+    groups need all its blocks, the others those of the window before its end.
+
     Examples
     --------
     >>> manager = KVCacheManager(num_blocks=8, block_size=4, max_rows=4)
@@ -147,7 +192,7 @@ class KVCacheManager:
     >>> manager.settle([row], 1, [7])             # ... whose input was token 7
     """
 
-    __slots__ = ("_core",)
+    __slots__ = ("_core", "_groups")
 
     def __init__(
         self,
@@ -156,14 +201,21 @@ class KVCacheManager:
         *,
         max_rows: int = 256,
         max_row_tokens: int | None = None,
+        groups: Sequence[Group] | None = None,
         _hash_bits: int = 128,  # tests make hash collisions common with it
     ) -> None:
         if max_row_tokens is None:
             max_row_tokens = 0
         elif max_row_tokens < 1:
             raise ArgumentError(f"max_row_tokens is {max_row_tokens}; it must be at least 1")
+        self._groups = tuple(Group(*group) for group in groups or (Group("full"),))
+        kinds = []
+        for kind, window in self._groups:
+            if kind not in _KINDS:
+                raise ArgumentError(f"a group's kind is {kind!r}; it must be one of {_KINDS}")
+            kinds.append((_KINDS.index(kind), operator.index(window)))
         self._core = _core.KVCacheManager(
-            num_blocks, block_size, max_rows, max_row_tokens, _hash_bits
+            num_blocks, block_size, max_rows, max_row_tokens, kinds, _hash_bits
         )
 
     @property
@@ -187,10 +239,16 @@ class KVCacheManager:
         return self._core.max_row_blocks
 
     @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of layers."""
+        return self._groups
+
+    @property
     def block_tables(self) -> npt.NDArray[np.int32]:
         """The block tables themselves, a read-only view: int32, shape (max_rows, max_row_blocks).
 
-        -1 where a row has no block. The view changes with every call; read it while no other
+        With several groups, shape (groups, max_rows, max_row_blocks). -1 where a row has no block,
+        or no longer has it. The view changes with every call; read it while no other
         thread calls.
         """
         return self._core.block_tables
@@ -201,6 +259,7 @@ class KVCacheManager:
         *,
         cache_salt: str | None = None,
         extra_keys: ExtraKeys | None = None,
+        resume: Match | None = None,
     ) -> Acquired | None:
         """Put a prompt into a row: look up its longest cached prefix, pin it, allocate the rest.
 
@@ -216,6 +275,9 @@ class KVCacheManager:
             The tenant. Rows share blocks only under equal salts and extra keys.
         extra_keys : sequence of tuple, optional
             Adapter and media, as for `ctxengine.prefix.BlockHasher`; media within the prompt.
+        resume : Match, optional
+            A match of the prompt's beginning. ``token_ids`` are then only the tokens behind it,
+            while salt and keys are those of the whole prompt.
 
         Returns
         -------
@@ -226,15 +288,48 @@ class KVCacheManager:
         ------
         CapacityError
             The prompt needs more blocks than a row can have.
+        StaleMatchError
+            What ``resume`` stands for is no longer cached; ask again with the whole prompt.
         ArgumentError
-            The prompt is empty, or an id, the salt or a key is malformed.
+            The prompt is empty, an id, the salt or a key is malformed, or salt and keys are not
+            those under which ``resume`` was matched.
 
         Notes
         -----
-        Expected O(n).
+        O(n): tokens are compared, not hashed, but where one prefix goes on in several ways.
         """
-        acquired = self._core.acquire(token_ids, cache_salt, extra_keys)
+        acquired = self._core.acquire(token_ids, cache_salt, extra_keys, resume)
         return None if acquired is None else Acquired(*acquired)
+
+    def match(
+        self,
+        token_ids: TokenIds,
+        *,
+        cache_salt: str | None = None,
+        extra_keys: ExtraKeys | None = None,
+        resume: Match | None = None,
+    ) -> Match:
+        """Find the prefix that `acquire` would find cached now.
+
+        Changes nothing, not even the order of eviction. Parameters and errors as in `acquire`;
+        prompts longer than a row may be asked for too.
+
+        Notes
+        -----
+        O(n): with ``resume``, n are the tokens behind it.
+
+        Examples
+        --------
+        >>> manager = KVCacheManager(num_blocks=8, block_size=2)
+        >>> row, _ = manager.acquire([1, 2, 3, 4, 5, 6])
+        >>> manager.settle(row, manager.reserve(row, 6).slots.size)
+        >>> match = manager.match([1, 2, 3])              # the first turn
+        >>> match.num_tokens
+        2
+        >>> manager.match([3, 4, 5], resume=match).num_tokens   # goes on where it ended
+        4
+        """
+        return Match(*self._core.match(token_ids, cache_salt, extra_keys, resume))
 
     def lookup(
         self,
@@ -257,7 +352,7 @@ class KVCacheManager:
         -----
         Expected O(n).
         """
-        return self._core.lookup(token_ids, cache_salt, extra_keys)
+        return self._core.match(token_ids, cache_salt, extra_keys, None)[0]
 
     def can_admit(self, num_tokens: int) -> bool:
         """Say whether `acquire` would succeed now for a prompt of which nothing is cached.
@@ -388,7 +483,12 @@ class KVCacheManager:
         return self._core.evict(num_blocks)
 
     def slot_mapping(
-        self, rows: Ints, positions: Ints, out: npt.NDArray[np.int64] | None = None
+        self,
+        rows: Ints,
+        positions: Ints,
+        out: npt.NDArray[np.int64] | None = None,
+        *,
+        group: int = 0,
     ) -> npt.NDArray[np.int64]:
         """Compute the slot of a token of each row.
 
@@ -399,18 +499,20 @@ class KVCacheManager:
             marks padding.
         out : numpy.ndarray, optional
             int64, shape (m,), contiguous: filled and returned.
+        group : int, optional
 
         Returns
         -------
         numpy.ndarray
-            int64, shape (m,): block * block_size + offset, -1 for padding.
+            int64, shape (m,): block * block_size + offset, -1 for padding and for tokens that the
+            group has let go.
 
         Raises
         ------
         ArgumentError
             A row is not in use, or has no slot for the position yet.
         """
-        return self._core.slot_mapping(rows, positions, out)
+        return self._core.slot_mapping(rows, positions, out, group)
 
     def stats(self) -> Stats:
         """Return the counters, all taken at one moment."""

@@ -14,6 +14,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 # Few tokens and few salts, so that prefixes repeat.
 SALTS = (None, "a", "b")
+FULL = ("full", 0)
+
+
+def random_groups(pick):
+    """One full group mostly, else one of any kind, or a few with a full one in most cases."""
+    others = [("sliding_window", pick(1, 9)), ("chunked_local", pick(1, 9)), ("linear_state", 0)]
+    if pick(0, 2) == 0:
+        return [FULL]
+    groups = [others[pick(0, 2)] for _ in range(pick(1, 3))]
+    if pick(0, 3):
+        groups.insert(pick(0, len(groups)), FULL)
+    return groups
 
 
 class Pair:
@@ -36,9 +48,11 @@ class Pair:
         got = getattr(self.native, name)(*args, **kwargs)
         if name == "reserve":
             got = (*(part.tolist() for part in got[:3]), got[3])
+            if len(self.model.groups) == 1:
+                got = ([got[0]], *got[1:])
             assert not {s for s, _ in got[2]} & {t for _, t in got[2]}
-            for row, column, block in got[1]:
-                self.device_tables[row, column] = block
+            for row, column, block, *group in got[1]:
+                self.device_tables[row, column, sum(group)] = block
         elif name == "evict":
             got = got.tolist()
         assert got == want
@@ -49,15 +63,19 @@ class Pair:
         self.native.check()
         self.model.check()
         tables = self.native.block_tables
+        tables = tables.reshape(len(self.model.groups), *tables.shape[-2:])
         for row_id, row in self.model.rows.items():
-            assert tables[row_id, : len(row.blocks)].tolist() == row.blocks
-            assert (tables[row_id, len(row.blocks) :] == -1).all()
-            # What the patches told the device holds for all that the step may touch.
-            for column in range(row.num_patched):
-                assert self.device_tables[row_id, column] == row.blocks[column]
-            positions = list(range(max(len(row.token_ids), row.num_reserved)))
-            slots = self.native.slot_mapping([row_id] * len(positions), positions)
-            assert slots.tolist() == [self.model.slot(row_id, p) for p in positions]
+            for group, table in enumerate(row.tables):
+                blocks = [table.blocks.get(c, -1) for c in range(tables.shape[2])]
+                assert tables[group, row_id].tolist() == blocks
+                # What the patches told the device holds for all that the step may touch.
+                for column, block in table.blocks.items():
+                    if column < table.num_patched:
+                        assert self.device_tables[row_id, column, group] == block
+                is_full = self.model.groups[group] == FULL
+                count = max(len(row.token_ids) if is_full else 0, row.num_reserved)
+                slots = self.native.slot_mapping([row_id] * count, range(count), group=group)
+                assert slots.tolist() == [self.model.slot(row_id, p, group) for p in range(count)]
 
 
 class Driver:
@@ -93,7 +111,23 @@ class Driver:
             extra = (("lora", "a", "b"), *extra)
         salt = SALTS[max(0, self.pick(-4, 2))]
         self.prompts.append(tokens)
-        self.pair.call("acquire", tokens, cache_salt=salt, extra_keys=extra)
+        acquired = self.pair.call("acquire", tokens, cache_salt=salt, extra_keys=extra)
+        if acquired is not None and self.pick(0, 3) == 0:
+            self.resume(tokens, salt, extra)
+
+    def resume(self, tokens, salt, extra):
+        """A prompt told in two parts is the prompt: matched, and taken by one that has it whole."""
+        native = self.pair.native
+        identity = {"cache_salt": salt, "extra_keys": extra}
+        whole = native.match(tokens, **identity)
+        cut = self.pick(1, len(tokens))
+        media_end = max((key[2] + key[3] for key in extra if key[0] == "mm"), default=0)
+        if cut >= media_end:
+            first = native.match(tokens[:cut], **identity)
+            assert native.match(tokens[first.num_tokens :], resume=first, **identity) == whole
+        rest = tokens[whole.num_tokens :]
+        got = native.acquire(rest, resume=whole, **identity)
+        assert got == self.pair.model.acquire(tokens, **identity)
 
     def reserve(self):
         rows = self.rows()
@@ -159,6 +193,7 @@ def run(seed, hash_bits, num_calls):
         hash_bits=hash_bits,
         max_rows=rng.randint(1, 8),
         max_row_tokens=rng.choice([None, rng.randint(1, 10) * block_size]),
+        groups=random_groups(rng.randint),
     )
     driver = Driver(pair, rng.randint)
     for _ in range(num_calls):
@@ -190,9 +225,13 @@ class Machine(RuleBasedStateMachine):
         block_size=st.integers(1, 4),
         max_rows=st.integers(1, 4),
         hash_bits=st.sampled_from([128, 2]),
+        data=st.data(),
     )
-    def start(self, num_blocks, block_size, max_rows, hash_bits):
-        self.pair = Pair(num_blocks, block_size, max_rows=max_rows, hash_bits=hash_bits)
+    def start(self, num_blocks, block_size, max_rows, hash_bits, data):
+        groups = random_groups(lambda low, high: data.draw(st.integers(low, high)))
+        self.pair = Pair(
+            num_blocks, block_size, max_rows=max_rows, hash_bits=hash_bits, groups=groups
+        )
         self.driver = Driver(self.pair, None)
 
     @rule(name=st.sampled_from(sorted(set(CALLS)) + CALLS), data=st.data())

@@ -10,6 +10,8 @@ import ctxengine.prefix
 import numpy as np
 import pytest
 from ctxengine import ArgumentError, CapacityError, KVCacheManager
+from ctxengine.errors import StaleMatchError
+from ctxengine.kv import Group, Match
 
 NOTHING = ()
 
@@ -342,7 +344,7 @@ def test_calls_out_of_place_raise(make):
         ((0, 4), {}, "num_blocks is 0; it must be in 1"),
         ((2**31, 4), {}, "num_blocks is 2147483648"),
         ((4, 0), {}, "block_size is 0"),
-        ((2**30, 2**30), {}, "is more than 68719476736 tokens"),
+        ((2**28, 2**30), {}, "is more than 68719476736 tokens"),
         ((4, 4), {"max_rows": 0}, "max_rows is 0"),
         ((4, 4), {"max_rows": 2**31}, "max_rows is 2147483648"),
         ((4, 4), {"max_row_tokens": 0}, "max_row_tokens is 0"),
@@ -446,3 +448,167 @@ def test_token_ids_without_an_order_are_refused():
     manager = KVCacheManager(8, 4, max_rows=4)
     with pytest.raises(TypeError, match="must be a sequence of integers, not set"):
         manager.acquire({1, 2})
+
+
+# --- going on from a match ---
+
+
+def test_a_match_goes_on_where_it_ended(make):
+    manager = make(num_blocks=20)
+    tokens = list(range(30))
+    prefill(manager, tokens)
+    first = manager.match(tokens[:11])
+    assert first.num_tokens == 8
+    second = manager.match(tokens[8:], resume=first)
+    assert second.num_tokens == 28
+    assert second == manager.match(tokens)
+    acquired = manager.acquire([28, 29, 30], resume=second)
+    assert acquired.num_cached_tokens == 28
+    row = manager.snapshot()["rows"][acquired.row]
+    assert row["token_ids"] == [*range(31)]
+    # The last token is computed anew, also when nothing follows the match.
+    assert manager.match([], resume=second).num_tokens == 24
+    manager.check()
+
+
+def test_a_match_that_was_evicted_is_refused(make):
+    manager = make()
+    manager.free([prefill(manager, list(range(9)))])
+    match = manager.match(list(range(9)))
+    manager.evict(1)
+    for call in (manager.match, manager.acquire):
+        unchanged(manager, StaleMatchError, call, [8, 9], resume=match)
+    prefill(manager, list(range(9)))  # the same content again is another prefix
+    unchanged(manager, StaleMatchError, manager.match, [8, 9], resume=match)
+
+
+def test_a_match_is_no_way_into_another_tenants_cache(make):
+    manager = make(num_blocks=20)
+    prefill(manager, list(range(9)), cache_salt="a")
+    match = manager.match(list(range(9)), cache_salt="a")
+    assert match.num_tokens == 8
+    for salt in (None, "b"):
+        for call in (manager.match, manager.acquire):
+            unchanged(manager, ArgumentError, call, [9], cache_salt=salt, resume=match)
+    image = [("mm", "cat", 5, 2)]
+    unchanged(manager, ArgumentError, manager.acquire, [9], extra_keys=image, resume=match)
+
+
+@pytest.mark.parametrize("match", [(8, 1), (8, 0, 1), (0, 0, 0), (8, 2**40, 1), (-4, 1, 1)])
+def test_made_up_matches_are_refused(make, match):
+    manager = make()
+    prefill(manager, list(range(9)))
+    with pytest.raises((StaleMatchError, ArgumentError, TypeError)):
+        manager.match([1], resume=match if len(match) < 3 else Match(*match))
+
+
+def test_siblings_are_found_whichever_goes_first(make):
+    manager = make(num_blocks=60, max_rows=30)
+    prompts = [[7, 7, 7, 7, i, i, i, i, 0] for i in range(20)]
+    rows = [prefill(manager, tokens) for tokens in prompts]
+    manager.free(rows)
+    for tokens in prompts:
+        assert manager.lookup(tokens) == 8
+    manager.evict(7)  # the oldest leaves
+    assert [manager.lookup(tokens) for tokens in prompts] == [4] * 7 + [8] * 13
+    manager.check()
+
+
+# --- groups ---
+
+
+def grouped(make, *groups, **kwargs):
+    return make(groups=[Group(*group) for group in groups], **kwargs)
+
+
+def test_a_window_lets_go_of_what_it_has_passed(make):
+    manager = grouped(make, ("full",), ("sliding_window", 5), num_blocks=20)
+    row = manager.acquire(list(range(12))).row
+    tables = manager.block_tables
+    assert tables.shape == (2, 8, 20)
+    assert tables[:, row, :4].tolist() == [[0, 1, 2, -1], [-1, -1, -1, -1]]
+    step = manager.reserve(row, 8)
+    assert step.slots.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [12, 13, 14, 15, 16, 17, 18, 19]]
+    assert step.table_patch.tolist() == [
+        [row, 0, 0, 0], [row, 1, 1, 0], [row, 2, 2, 0], [row, 0, 3, 1], [row, 1, 4, 1]
+    ]  # fmt: skip
+    manager.settle(row, 8)
+    # Token 8 needs tokens 4 to 8: the window's first block goes, but can still be found.
+    manager.reserve(row, 4)
+    assert tables[1, row, :4].tolist() == [-1, 4, 5, -1]
+    assert manager.snapshot()["idle"] == [3]
+    manager.check()
+
+
+def test_a_hit_needs_the_window_before_its_end_only(make):
+    manager = grouped(make, ("full",), ("sliding_window", 5), num_blocks=20)
+    row = prefill(manager, list(range(13)))
+    manager.reserve(row, 1)  # window blocks 0 and 1 slide out
+    manager.settle(row, 1, [13])
+    assert manager.evict(2).tolist() == [5, 4]
+    # Window block 2 is there: good for all of 12 tokens, not for 8 or 4.
+    assert manager.lookup(list(range(13))) == 12
+    assert manager.lookup([*range(8), 99]) == 0
+    acquired = manager.acquire(list(range(13)))
+    assert manager.block_tables[1, acquired.row, :4].tolist() == [-1, -1, 6, -1]
+    manager.check()
+
+
+def test_chunked_attention_needs_nothing_at_a_chunk_boundary(make):
+    manager = grouped(make, ("full",), ("chunked_local", 8), num_blocks=20)
+    row = prefill(manager, list(range(17)))
+    manager.reserve(row, 1)  # all of the first two chunks go
+    manager.settle(row, 1, [17])
+    manager.evict(10)
+    assert manager.lookup(list(range(17))) == 16
+    assert manager.lookup([*range(12), 99]) == 8
+    manager.check()
+
+
+def test_a_state_is_cached_where_a_pass_ended_with_its_block(make):
+    manager = grouped(make, ("full",), ("linear_state", 0), num_blocks=20)
+    tokens = list(range(14))
+    row = manager.acquire(tokens).row
+    for count in (8, 3, 3):  # passes end at 8, 11 and 14
+        manager.reserve(row, count)
+        manager.settle(row, count)
+        manager.check()
+    assert manager.lookup(tokens) == 8
+    assert manager.block_tables[1, row, :5].tolist().count(-1) == 3  # the last states only
+    other = manager.acquire(tokens)
+    assert other.num_cached_tokens == 8
+    # Its next pass ends in another block, so the shared state is read and not written.
+    assert manager.reserve(other.row, 4).copies.tolist() == []
+    unchanged(manager, ArgumentError, manager.truncate, row, 13)
+
+
+def test_rejected_drafts_take_the_state_back(make):
+    manager = grouped(make, ("linear_state", 0))
+    row = prefill(manager, [1, 2, 3])
+    block = manager.block_tables[row, 0]
+    manager.reserve(row, 6)  # the pass ends at token 9, in column 2
+    moved = manager.block_tables[row, 2]
+    manager.settle(row, 2, [4, 5])
+    assert manager.block_tables[row, :3].tolist() == [block, moved, -1]
+    manager.reserve(row, 5)
+    manager.settle(row, 0)  # nothing of the pass counts: the state is what it was
+    assert manager.block_tables[row, :3].tolist() == [-1, moved, -1]
+    manager.check()
+
+
+def test_groups_that_cannot_be_are_named():
+    for groups, message in [
+        ([("half", 0)], "a group's kind is 'half'"),
+        ([("sliding_window", 0)], "window of a group is 0"),
+        ([("full", 5)], "window of a group is 5"),
+        ([("full", 0)] * 65, "number of groups is 65"),
+    ]:
+        with pytest.raises(ArgumentError, match=message):
+            KVCacheManager(4, 4, groups=groups)
+
+
+def test_all_groups_count_in_what_could_never_be_served(make):
+    manager = grouped(make, ("full",), ("sliding_window", 5), num_blocks=6)
+    assert manager.max_row_blocks == 6
+    assert manager.can_admit(16)  # four blocks, and two of the window
+    unchanged(manager, CapacityError, manager.acquire, list(range(17)))

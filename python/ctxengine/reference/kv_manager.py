@@ -8,6 +8,7 @@ out. A call that could fall short runs on a copy, which replaces the state if it
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,17 @@ __all__ = ["KVCacheModel"]
 # One entry per block from the start of the prefix: (identity of the block, its token ids).
 Content = tuple[tuple[Any, tuple[int, ...]], ...]
 ExtraKeys = tuple[tuple[Any, ...], ...]
+Key = tuple[int, Content]  # group and content
+
+
+@dataclass
+class Table:
+    """The blocks of a row in one group, by column; the gaps are what the group does not need."""
+
+    blocks: dict[int, int] = field(default_factory=dict)
+    begin: int = 0
+    end: int = 0
+    num_patched: int = 0
 
 
 @dataclass
@@ -27,10 +39,10 @@ class Row:
     token_ids: list[int]
     cache_salt: str | None
     extra_keys: ExtraKeys
-    blocks: list[int] = field(default_factory=list)
+    tables: list[Table]
     num_computed: int = 0
+    exact_at: int = 0  # the last block boundary at which a pass ended
     reservations: list[int] = field(default_factory=list)
-    num_patched: int = 0
 
     @property
     def num_reserved(self) -> int:
@@ -52,20 +64,23 @@ class KVCacheModel:
         *,
         max_rows: int = 256,
         max_row_tokens: int | None = None,
+        groups: Sequence[tuple[str, int]] = (("full", 0),),
     ) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.max_rows = max_rows
-        columns = num_blocks
+        self.groups = tuple(groups)
+        num_full = sum(kind == "full" for kind, _ in groups)
+        self.max_row_blocks = max(1, num_blocks // max(1, num_full))
         if max_row_tokens is not None:
-            columns = min(columns, -(-max_row_tokens // block_size))
-        self.max_row_blocks = columns
+            columns = -(-max_row_tokens // block_size)
+            self.max_row_blocks = min(self.max_row_blocks, columns) if num_full else columns
         self.rows: dict[int, Row] = {}
         self.num_touched = 0  # blocks from here on were never used
         self.free_stack: list[int] = []  # top at the end
         self.idle: list[int] = []  # oldest first
-        self.content_of: dict[int, Content] = {}  # published blocks
-        self.copies_of: dict[Content, list[int]] = {}  # the copy that is found comes first
+        self.key_of: dict[int, Key] = {}  # published blocks
+        self.copies_of: dict[Key, list[int]] = {}  # in the order of publication
         self.chain_of: dict[Content, int] = {(): 0}  # numbers in order of first publication
         self.last_chain = 0
 
@@ -79,24 +94,29 @@ class KVCacheModel:
             raise ArgumentError("empty prompt")
         self._check_fits(len(token_ids))
         trial = copy.deepcopy(self)
-        row = Row(list(token_ids), cache_salt, extra_keys)
+        row = Row(list(token_ids), cache_salt, extra_keys, [Table() for _ in self.groups])
         row_id = trial._new_row(row)
         if row_id is None:
             return None
         # Whole blocks, and never the one with the last token.
-        for column in range((len(token_ids) - 1) // self.block_size):
-            copies = trial.copies_of.get(trial._content(row, column))
-            if copies is None:
-                break
-            row.blocks.append(copies[0])
-            if copies[0] in trial.idle:
-                trial.idle.remove(copies[0])
-        row.num_computed = len(row.blocks) * self.block_size
-        try:
-            while len(row.blocks) < self._blocks_for(len(token_ids)):
-                row.blocks.append(trial._allocate())
-        except OutOfBlocks:
+        num_hits = trial._longest_hit(row, (len(token_ids) - 1) // self.block_size)
+        row.num_computed = num_hits * self.block_size
+        for group, table in enumerate(row.tables):
+            table.begin = min(self._first_needed(group, row.num_computed), num_hits)
+            table.end = num_hits
+            for column in range(table.begin, num_hits):
+                block = trial.copies_of[group, trial._content(row, column)][0]
+                table.blocks[column] = block
+                if block in trial.idle:
+                    trial.idle.remove(block)
+        num_columns = self._blocks_for(len(token_ids))
+        if self._num_needed(num_columns - num_hits) > trial._num_available():
             return None
+        for (kind, _), table in zip(self.groups, row.tables, strict=True):
+            if kind == "full":
+                for column in range(num_hits, num_columns):
+                    table.blocks[column] = trial._allocate()
+                table.end = num_columns
         self.__dict__ = trial.__dict__
         return row_id, row.num_computed
 
@@ -105,40 +125,36 @@ class KVCacheModel:
         if num_tokens < 1:
             raise ArgumentError("empty prompt")
         self._check_fits(num_tokens)
-        available = self.num_blocks - len({b for row in self.rows.values() for b in row.blocks})
-        return len(self.rows) < self.max_rows and self._blocks_for(num_tokens) <= available
+        needed = self._num_needed(self._blocks_for(num_tokens))
+        return len(self.rows) < self.max_rows and needed <= self._num_available()
 
     def reserve(
         self, rows: list[int], num_new: list[int]
-    ) -> tuple[list[int], list[list[int]], list[list[int]], int | None]:
-        """Slots, table patch, copies, first row that fell short."""
+    ) -> tuple[list[list[int]], list[list[int]], list[list[int]], int | None]:
+        """Slots of each group, table patch, copies, first row that fell short."""
         self._live(rows)
         for row_id, count in zip(rows, num_new, strict=True):
             if count < 1:
                 raise ArgumentError("nothing to reserve")
             self._check_fits(self.rows[row_id].num_reserved + count)
         trial = copy.deepcopy(self)
-        slots: list[int] = []
+        slots: list[list[int]] = [[] for _ in self.groups]
         patch: list[list[int]] = []
         copies: list[list[int]] = []
         for row_id, count in zip(rows, num_new, strict=True):
             row = trial.rows[row_id]
             begin, end = row.num_reserved, row.num_reserved + count
-            column = begin // self.block_size
+            for group, table in enumerate(row.tables):
+                first = min(self._first_needed(group, row.num_computed), table.end)
+                trial._release(table, range(table.begin, first))
+                table.begin = max(table.begin, first)
             try:
-                if column < len(row.blocks) and not trial._writable(row.blocks[column]):
-                    source = row.blocks[column]
-                    row.blocks[column] = trial._allocate()
-                    copies.append([source, row.blocks[column]])
-                    if column < row.num_patched:
-                        patch.append([row_id, column, row.blocks[column]])
-                while len(row.blocks) < trial._blocks_for(end):
-                    row.blocks.append(trial._allocate())
+                for group in range(len(self.groups)):
+                    trial._extend(row_id, group, range(begin, end), patch, copies)
             except OutOfBlocks:
-                return [], [], [], row_id
-            patch += [[row_id, c, row.blocks[c]] for c in range(row.num_patched, len(row.blocks))]
-            row.num_patched = len(row.blocks)
-            slots += [trial.slot(row_id, position) for position in range(begin, end)]
+                return [[] for _ in self.groups], [], [], row_id
+            for group in range(len(self.groups)):
+                slots[group] += [trial.slot(row_id, p, group) for p in range(begin, end)]
             row.reservations.append(count)
         for source, _ in copies:  # a copied block is reused after the step at the earliest
             trial._place(source)
@@ -163,11 +179,16 @@ class KVCacheModel:
             row.token_ids += token_ids[:unknown]
             token_ids = token_ids[unknown:]
             first = row.num_computed // self.block_size
-            row.reservations.pop(0)
+            all_accepted = row.reservations.pop(0) == accepted
             row.num_computed += accepted
+            if row.num_computed % self.block_size == 0:
+                row.exact_at = row.num_computed
             for column in range(first, row.num_computed // self.block_size):
-                self._publish(row.blocks[column], self._content(row, column))
-            self._shrink(row, self._blocks_for(max(len(row.token_ids), row.num_reserved)))
+                self._publish(row, column)
+            if not all_accepted:
+                if accepted:
+                    self._pull_states(row)
+                self._shrink_to_fit(row)
 
     def fork(self, row_id: int) -> int | None:
         """Return a second row over the same blocks."""
@@ -178,7 +199,8 @@ class KVCacheModel:
         if row.reservations or row.num_computed != len(row.token_ids):
             raise ArgumentError("unsettled")
         child = copy.deepcopy(row)
-        child.num_patched = 0
+        for table in child.tables:
+            table.num_patched = 0
         return self._new_row(child)
 
     def truncate(self, row_id: int, num_tokens: int) -> None:
@@ -187,21 +209,32 @@ class KVCacheModel:
         row = self.rows[row_id]
         if not 0 <= num_tokens <= len(row.token_ids) or row.reservations:
             raise ArgumentError("cannot cut there or now")
+        num_computed = min(row.num_computed, num_tokens)
+        for group, ((kind, _), table) in enumerate(zip(self.groups, row.tables, strict=True)):
+            if num_computed == 0:
+                continue
+            if kind == "linear_state" and num_computed != row.num_computed:
+                raise ArgumentError("the state stands for more")
+            if self._first_needed(group, num_computed) < table.begin:
+                raise ArgumentError("what comes before is gone")
         del row.token_ids[num_tokens:]
-        row.num_computed = min(row.num_computed, num_tokens)
+        row.num_computed = num_computed
+        row.exact_at = min(row.exact_at, num_computed)
         row.extra_keys = tuple(
             (*key[:3], min(key[3], num_tokens - key[2])) if key[0] == "mm" else key
             for key in row.extra_keys
             if key[0] != "mm" or key[2] < num_tokens
         )
-        self._shrink(row, self._blocks_for(num_tokens))
+        self._shrink_to_fit(row)
 
     def free(self, rows: list[int]) -> None:
         """Let rows go, tail first."""
         self._live(rows)
         for row_id in rows:
-            self._shrink(self.rows[row_id], 0)
+            for table in self.rows[row_id].tables:
+                self._release(table, range(table.begin, table.end))
             del self.rows[row_id]
+            self._forget_chains()
 
     def evict(self, num_blocks: int) -> list[int]:
         """Evict idle blocks, oldest first."""
@@ -212,10 +245,10 @@ class KVCacheModel:
             self.free_stack.append(evicted[-1])
         return evicted
 
-    def slot(self, row_id: int, position: int) -> int:
-        """Return where the KV of a token lies."""
-        block = self.rows[row_id].blocks[position // self.block_size]
-        return block * self.block_size + position % self.block_size
+    def slot(self, row_id: int, position: int, group: int = 0) -> int:
+        """Return where the KV of a token lies, -1 for nowhere."""
+        block = self.rows[row_id].tables[group].blocks.get(position // self.block_size)
+        return -1 if block is None else block * self.block_size + position % self.block_size
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `KVCacheManager.snapshot` does."""
@@ -226,8 +259,17 @@ class KVCacheModel:
                     "num_computed": row.num_computed,
                     "num_reserved": row.num_reserved,
                     "reservations": row.reservations,
-                    "num_patched": row.num_patched,
-                    "blocks": row.blocks,
+                    "groups": [
+                        {
+                            "begin": table.begin,
+                            "end": table.end,
+                            "num_patched": table.num_patched,
+                            "blocks": [
+                                table.blocks.get(c, -1) for c in range(table.begin, table.end)
+                            ],
+                        }
+                        for table in row.tables
+                    ],
                     "token_ids": row.token_ids,
                 }
                 for row_id, row in sorted(self.rows.items())
@@ -239,49 +281,81 @@ class KVCacheModel:
                 block: {
                     "chain": self.chain_of[content],
                     "parent_chain": self.chain_of[content[:-1]],
+                    "group": group,
                     "token_ids": list(content[-1][1]),
                 }
-                for block, content in sorted(self.content_of.items())
+                for block, (group, content) in sorted(self.key_of.items())
             },
             "ref_counts": [self._num_references(b) for b in range(self.num_touched)],
         }
 
     def check(self) -> None:
         """Assert what must always hold."""
-        held = {b for row in self.rows.values() for b in row.blocks}
+        tables = [table for row in self.rows.values() for table in row.tables]
+        held = {b for table in tables for b in table.blocks.values()}
         fresh = set(range(self.num_touched, self.num_blocks))
         places = [*held, *fresh, *self.free_stack, *self.idle]
         assert sorted(places) == list(range(self.num_blocks)), "every block is in one place"
-        assert set(self.idle) <= set(self.content_of), "idle blocks can be found"
-        assert not set(self.free_stack) & set(self.content_of), "free blocks cannot"
+        assert set(self.idle) <= set(self.key_of), "idle blocks can be found"
+        assert not set(self.free_stack) & set(self.key_of), "free blocks cannot"
         for row in self.rows.values():
-            assert len(set(row.blocks)) == len(row.blocks)
-            covered = max(len(row.token_ids), row.num_reserved)
-            assert len(row.blocks) == self._blocks_for(covered)
-            for column in range(row.num_computed // self.block_size):
-                content = self._content(row, column)
-                assert self.content_of[row.blocks[column]] == content, "KV is what the row says"
-            for column in range(row.num_computed // self.block_size, len(row.blocks)):
-                tail = column == row.num_computed // self.block_size and not row.reservations
-                assert tail or self._writable(row.blocks[column])
-        for block, content in self.content_of.items():
-            assert block in self.copies_of[content]
-            parents = self.copies_of[content[:-1]] if content[:-1] else []
-            if block in self.idle:
-                age = self.idle.index(block)
-                assert not parents or any(p in held or self.idle.index(p) > age for p in parents)
-            else:
-                assert not parents or any(p in held for p in parents)
+            blocks = [b for table in row.tables for b in table.blocks.values()]
+            assert len(set(blocks)) == len(blocks)
+            for group, table in enumerate(row.tables):
+                self._check_table(row, group, table)
+        for block, (group, content) in self.key_of.items():
+            assert block in self.copies_of[group, content]
+            if self.groups[group][0] != "full" or not content[:-1]:
+                continue
+            parents = self.copies_of[group, content[:-1]]
+            age = self.idle.index(block) if block in self.idle else len(self.idle)
+            assert any(p in held or self.idle.index(p) > age for p in parents), "leaves go first"
+
+    def _check_table(self, row: Row, group: int, table: Table) -> None:
+        kind = self.groups[group][0]
+        depth = row.num_computed // self.block_size
+        covered = max(len(row.token_ids), row.num_reserved) if kind == "full" else row.num_reserved
+        assert table.end == self._blocks_for(covered)
+        needed = range(self._first_needed(group, row.num_computed), table.end)
+        if kind == "linear_state":  # of the state's block and those that a pass will fill, the ends
+            needed = range(max(0, table.end - 1), table.end)
+        assert set(needed) <= set(table.blocks), "a group has what it needs"
+        for column, block in table.blocks.items():
+            if column < depth:
+                published = self.key_of.get(block) == (group, self._content(row, column))
+                assert published or kind == "linear_state", "KV is what the row says"
+            elif kind != "linear_state" or column == table.end - 1:
+                tail = column == depth and not row.reservations
+                assert tail or self._writable(block)
 
     # --- parts ---
 
     def _blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
+    def _num_needed(self, num_columns: int) -> int:
+        """Blocks of all groups for the last columns of a prompt that is computed in chunks."""
+        needed = 0
+        for kind, window in self.groups:
+            held = {
+                "full": num_columns,
+                "sliding_window": self._blocks_for(window - 1) + 1,
+                "chunked_local": self._blocks_for(window) + 1,
+                "linear_state": 2,
+            }[kind]
+            needed += min(held, num_columns)
+        return needed
+
+    def _num_available(self) -> int:
+        held = {b for row in self.rows.values() for t in row.tables for b in t.blocks.values()}
+        return self.num_blocks - len(held)
+
     def _check_fits(self, num_tokens: int) -> None:
         needed = self._blocks_for(num_tokens)
         if needed > self.max_row_blocks:
             raise CapacityError("never", needed, self.max_row_blocks)
+        if self._num_needed(needed) > self.num_blocks:
+            raise CapacityError("never", self._num_needed(needed), self.num_blocks)
 
     def _live(self, rows: list[int]) -> None:
         for i, row_id in enumerate(rows):
@@ -293,6 +367,66 @@ class KVCacheModel:
         if row_id is not None:
             self.rows[row_id] = row
         return row_id
+
+    def _first_needed(self, group: int, num_computed: int) -> int:
+        """Return the first column that a token from num_computed on still needs."""
+        kind, window = self.groups[group]
+        first_token = {
+            "full": 0,
+            "sliding_window": num_computed - window + 1,
+            "chunked_local": num_computed - num_computed % window if window else 0,
+            "linear_state": num_computed - 1,
+        }[kind]
+        return max(0, first_token) // self.block_size
+
+    def _longest_hit(self, row: Row, max_columns: int) -> int:
+        """Return the most columns of which every group has what tokens behind them need."""
+        for num_columns in range(max_columns, 0, -1):
+            if self._content(row, num_columns - 1) not in self.chain_of:
+                continue  # nobody knows a prefix that begins like this
+            if all(
+                (group, self._content(row, column)) in self.copies_of
+                for group in range(len(self.groups))
+                for column in range(
+                    self._first_needed(group, num_columns * self.block_size), num_columns
+                )
+            ):
+                return num_columns
+        return 0
+
+    def _extend(
+        self,
+        row_id: int,
+        group: int,
+        tokens: range,
+        patch: list[list[int]],
+        copies: list[list[int]],
+    ) -> None:
+        """Give a row the blocks of one group for writing these tokens."""
+        table = self.rows[row_id].tables[group]
+        of_group = [group] if len(self.groups) > 1 else []
+        num_columns = self._blocks_for(tokens.stop)
+        columns = range(table.end, num_columns)
+        first = written = tokens.start // self.block_size
+        if self.groups[group][0] == "linear_state":
+            columns = columns[-1:]
+            written = num_columns - 1
+        if written == first and written in table.blocks:
+            source = table.blocks[written]
+            if not self._writable(source):
+                table.blocks[written] = self._allocate()
+                copies.append([source, table.blocks[written]])
+                if written < table.num_patched:
+                    patch.append([row_id, written, table.blocks[written], *of_group])
+        for column in columns:
+            table.blocks[column] = self._allocate()
+        table.end = max(table.end, num_columns)
+        patch += [
+            [row_id, column, table.blocks[column], *of_group]
+            for column in range(table.num_patched, table.end)
+            if column in table.blocks
+        ]
+        table.num_patched = table.end
 
     def _identity(self, row: Row, column: int) -> tuple[Any, ...]:
         begin = column * self.block_size
@@ -313,10 +447,15 @@ class KVCacheModel:
         )
 
     def _num_references(self, block: int) -> int:
-        return sum(row.blocks.count(block) for row in self.rows.values())
+        return sum(
+            held == block
+            for row in self.rows.values()
+            for table in row.tables
+            for held in table.blocks.values()
+        )
 
     def _writable(self, block: int) -> bool:
-        return block not in self.content_of and self._num_references(block) == 1
+        return block not in self.key_of and self._num_references(block) == 1
 
     def _allocate(self) -> int:
         if self.free_stack:
@@ -332,22 +471,66 @@ class KVCacheModel:
     def _place(self, block: int) -> None:
         if self._num_references(block) or block in self.idle:
             return
-        (self.idle if block in self.content_of else self.free_stack).append(block)
+        (self.idle if block in self.key_of else self.free_stack).append(block)
 
-    def _shrink(self, row: Row, num_blocks: int) -> None:
-        while len(row.blocks) > num_blocks:
-            self._place(row.blocks.pop())
-        row.num_patched = min(row.num_patched, num_blocks)
+    def _release(self, table: Table, columns: range) -> None:
+        """Let columns go, tail first; of unpublished blocks the last one is reused first."""
+        released = [table.blocks.pop(c) for c in reversed(columns) if c in table.blocks]
+        published: Callable[[int], bool] = self.key_of.__contains__
+        for block in [b for b in released if published(b)]:
+            self._place(block)
+        for block in [b for b in released[::-1] if not published(b)]:
+            self._place(block)
 
-    def _publish(self, block: int, content: Content) -> None:
+    def _pull_states(self, row: Row) -> None:
+        """Move states from where a pass ended to where its accepted tokens end."""
+        column = self._blocks_for(row.num_computed) - 1
+        for (kind, _), table in zip(self.groups, row.tables, strict=True):
+            if kind == "linear_state" and column < table.end - 1:
+                self._release(table, range(column, column + 1))
+                table.blocks[column] = table.blocks.pop(table.end - 1)
+                table.num_patched = min(table.num_patched, column)
+
+    def _shrink_to_fit(self, row: Row) -> None:
+        for (kind, _), table in zip(self.groups, row.tables, strict=True):
+            covered = row.num_reserved
+            if kind == "full":
+                covered = max(covered, len(row.token_ids))
+            end = self._blocks_for(covered)
+            if end >= table.end:
+                continue
+            self._release(table, range(end, table.end))
+            table.end = end
+            table.begin = min(table.begin, end)
+            table.num_patched = min(table.num_patched, end)
+        self._forget_chains()
+
+    def _publish(self, row: Row, column: int) -> None:
+        content = self._content(row, column)
         if content not in self.chain_of:
             self.last_chain += 1
             self.chain_of[content] = self.last_chain
-        self.content_of[block] = content
-        self.copies_of.setdefault(content, []).insert(1, block)
+        for group, ((kind, _), table) in enumerate(zip(self.groups, row.tables, strict=True)):
+            block = table.blocks.get(column)
+            exact = row.exact_at == (column + 1) * self.block_size
+            if block is not None and (kind != "linear_state" or exact):
+                self.key_of[block] = (group, content)
+                self.copies_of.setdefault((group, content), []).append(block)
 
     def _unpublish(self, block: int) -> None:
-        content = self.content_of.pop(block)
-        self.copies_of[content].remove(block)
-        if not self.copies_of[content]:
-            del self.copies_of[content], self.chain_of[content]
+        key = self.key_of.pop(block)
+        self.copies_of[key].remove(block)
+        if not self.copies_of[key]:
+            del self.copies_of[key]
+        self._forget_chains()
+
+    def _forget_chains(self) -> None:
+        """Keep the number of a content while a published block or a row goes on from it."""
+        ends = [content for _, content in self.copies_of]
+        ends += [
+            self._content(row, row.num_computed // self.block_size - 1)
+            for row in self.rows.values()
+            if row.num_computed >= self.block_size
+        ]
+        kept = {content[:i] for content in ends for i in range(len(content) + 1)} | {()}
+        self.chain_of = {c: n for c, n in self.chain_of.items() if c in kept}

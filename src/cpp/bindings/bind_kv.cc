@@ -3,6 +3,8 @@
 
 #include <cstring>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "bindings/arguments.h"
 #include "bindings/bindings.h"
@@ -55,49 +57,76 @@ class PerRow {
   std::vector<std::int64_t> repeated_;
 };
 
-/// A [n, k] int32 array from n structs of k int32 each.
+/// A [n, num_columns] int32 array of the leading fields of n structs of int32.
 template <typename Entry>
-py::array_t<std::int32_t> Int32Table(const std::vector<Entry>& entries) {
-  constexpr std::size_t kColumns = sizeof(Entry) / sizeof(std::int32_t);
+py::array_t<std::int32_t> Int32Table(const std::vector<Entry>& entries, std::size_t num_columns) {
   py::array_t<std::int32_t> result(
-      {static_cast<py::ssize_t>(entries.size()), static_cast<py::ssize_t>(kColumns)});
-  if (!entries.empty()) {
-    std::memcpy(result.mutable_data(), entries.data(), entries.size() * sizeof(Entry));
+      {static_cast<py::ssize_t>(entries.size()), static_cast<py::ssize_t>(num_columns)});
+  std::int32_t* out = entries.empty() ? nullptr : result.mutable_data();
+  for (const Entry& entry : entries) {
+    std::memcpy(out, &entry, num_columns * sizeof(std::int32_t));
+    out += num_columns;
   }
   return result;
 }
 
+/// With one group, arrays have no axis for it.
+bool HasOneGroup(const KVCacheManager& manager) { return manager.groups().size() == 1; }
+
+/// (num_tokens, node, chain), or nothing for None.
+std::optional<kv::Match> ParseMatch(const py::object& object) {
+  if (object.is_none()) return std::nullopt;
+  if (!py::isinstance<py::tuple>(object) || PyTuple_GET_SIZE(object.ptr()) != 3) {
+    ThrowWrongType("resume", "a Match", object);
+  }
+  const auto fields = py::reinterpret_borrow<py::tuple>(object);
+  return kv::Match{RequireInt(fields[0], "resume.num_tokens"), RequireInt(fields[1], "resume.node"),
+                   RequireInt(fields[2], "resume.chain")};
+}
+
+template <typename Call>
+auto WithoutGilForLong(const TokenIds& ids, Call call) {
+  if (ids.values().size() < kReleaseGilTokens) return call();
+  const ReleaseGil release;
+  return call();
+}
+
 py::object Acquire(KVCacheManager& manager, const py::object& token_ids,
-                   const py::object& cache_salt, const py::object& extra_keys) {
+                   const py::object& cache_salt, const py::object& extra_keys,
+                   const py::object& resume) {
   const TokenIds ids(token_ids);
   const prefix::Identity identity = ParseIdentity(cache_salt, extra_keys);
-  std::optional<kv::Acquired> acquired;
-  if (ids.values().size() < kReleaseGilTokens) {
-    acquired = manager.Acquire(ids.values(), identity);
-  } else {
-    const ReleaseGil release;
-    acquired = manager.Acquire(ids.values(), identity);
-  }
+  const std::optional<kv::Match> from = ParseMatch(resume);
+  const auto acquired = WithoutGilForLong(
+      ids, [&] { return manager.Acquire(ids.values(), identity, from ? &*from : nullptr); });
   if (!acquired) return py::none();
   return py::make_tuple(acquired->row, acquired->num_cached_tokens);
 }
 
-std::int64_t Lookup(const KVCacheManager& manager, const py::object& token_ids,
-                    const py::object& cache_salt, const py::object& extra_keys) {
+py::tuple Match(const KVCacheManager& manager, const py::object& token_ids,
+                const py::object& cache_salt, const py::object& extra_keys,
+                const py::object& resume) {
   const TokenIds ids(token_ids);
   const prefix::Identity identity = ParseIdentity(cache_salt, extra_keys);
-  if (ids.values().size() < kReleaseGilTokens) return manager.Lookup(ids.values(), identity);
-  const ReleaseGil release;
-  return manager.Lookup(ids.values(), identity);
+  const std::optional<kv::Match> from = ParseMatch(resume);
+  const kv::Match match = WithoutGilForLong(
+      ids, [&] { return manager.Lookup(ids.values(), identity, from ? &*from : nullptr); });
+  return py::make_tuple(match.num_tokens, match.node, match.chain);
 }
 
 py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::object& num_new) {
   const Int64s row_ids = Rows(rows);
   const PerRow counts(num_new, "num_new", row_ids.values().size());
   const kv::Step step = manager.Reserve(row_ids.values(), counts.values());
-  py::array_t<std::int64_t> slots(static_cast<py::ssize_t>(step.slots.size()), step.slots.data());
+  const bool one_group = HasOneGroup(manager);
+  std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(step.slots.size())};
+  if (!one_group) {
+    const auto num_groups = static_cast<py::ssize_t>(manager.groups().size());
+    shape = {num_groups, shape[0] / num_groups};
+  }
+  py::array_t<std::int64_t> slots(shape, step.slots.data());
   return py::make_tuple(
-      slots, Int32Table(step.table_patch), Int32Table(step.copies),
+      slots, Int32Table(step.table_patch, one_group ? 3 : 4), Int32Table(step.copies, 2),
       step.oom_row == kv::kNoRow ? py::object(py::none()) : py::int_(step.oom_row));
 }
 
@@ -132,7 +161,8 @@ py::array_t<std::int32_t> Evict(KVCacheManager& manager, Int<"num_blocks"> num_b
 }
 
 py::array_t<std::int64_t> SlotMapping(const KVCacheManager& manager, const py::object& rows,
-                                      const py::object& positions, const py::object& out) {
+                                      const py::object& positions, const py::object& out,
+                                      Int<"group"> group) {
   const Int64s row_ids = Rows(rows);
   const Int64s tokens(positions, "positions", -kInt64Max, kInt64Max);
   const std::size_t count = row_ids.values().size();
@@ -152,14 +182,18 @@ py::array_t<std::int64_t> SlotMapping(const KVCacheManager& manager, const py::o
       throw ArgumentError(StrCat("out must be writable and of shape (", count, ",)"));
     }
   }
-  manager.SlotMapping(row_ids.values(), tokens.values(), {slots.mutable_data(), count});
+  manager.SlotMapping(row_ids.values(), tokens.values(), group.value,
+                      {slots.mutable_data(), count});
   return slots;
 }
 
 py::array BlockTables(const py::object& self) {
   const auto& manager = self.cast<const KVCacheManager&>();
-  const auto view = py::array_t<std::int32_t>({manager.max_rows(), manager.max_row_blocks()},
-                                              manager.block_tables(), self);
+  std::vector<std::int64_t> shape = {manager.max_rows(), manager.max_row_blocks()};
+  if (!HasOneGroup(manager)) {
+    shape.insert(shape.begin(), static_cast<std::int64_t>(manager.groups().size()));
+  }
+  const auto view = py::array_t<std::int32_t>(shape, manager.block_tables(), self);
   view.attr("setflags")(py::arg("write") = false);
   return view;
 }
@@ -189,8 +223,16 @@ py::dict Snapshot(const KVCacheManager& manager) {
     state["num_computed"] = row.num_computed;
     state["num_reserved"] = row.num_reserved;
     state["reservations"] = row.reservations;
-    state["num_patched"] = row.num_patched;
-    state["blocks"] = row.blocks;
+    py::list groups;
+    for (const auto& group : row.groups) {
+      py::dict columns;
+      columns["begin"] = group.begin;
+      columns["end"] = group.end;
+      columns["num_patched"] = group.num_patched;
+      columns["blocks"] = group.blocks;
+      groups.append(columns);
+    }
+    state["groups"] = groups;
     state["token_ids"] = row.token_ids;
     rows[py::int_(row.row)] = state;
   }
@@ -199,6 +241,7 @@ py::dict Snapshot(const KVCacheManager& manager) {
     py::dict state;
     state["chain"] = block.chain;
     state["parent_chain"] = block.parent_chain;
+    state["group"] = block.group;
     state["token_ids"] = block.token_ids;
     published[py::int_(block.block)] = state;
   }
@@ -218,22 +261,29 @@ void RegisterKv(py::module_& module) {
   py::class_<KVCacheManager>(module, "KVCacheManager")
       .def(py::init([](Int<"num_blocks"> num_blocks, Int<"block_size"> block_size,
                        Int<"max_rows"> max_rows, Int<"max_row_tokens"> max_row_tokens,
-                       int hash_bits) {
-             return std::make_unique<KVCacheManager>(kv::Options{num_blocks.value, block_size.value,
-                                                                 max_rows.value,
-                                                                 max_row_tokens.value, hash_bits});
+                       const std::vector<std::pair<int, std::int64_t>>& groups, int hash_bits) {
+             kv::Options options{.num_blocks = num_blocks.value,
+                                 .block_size = block_size.value,
+                                 .max_rows = max_rows.value,
+                                 .max_row_tokens = max_row_tokens.value,
+                                 .hash_bits = hash_bits,
+                                 .groups = {}};
+             for (const auto& [kind, window] : groups) {
+               options.groups.push_back({static_cast<kv::GroupKind>(kind), window});
+             }
+             return std::make_unique<KVCacheManager>(options);
            }),
            py::arg("num_blocks"), py::arg("block_size"), py::arg("max_rows"),
-           py::arg("max_row_tokens"), py::arg("hash_bits"), py::pos_only())
+           py::arg("max_row_tokens"), py::arg("groups"), py::arg("hash_bits"), py::pos_only())
       .def_property_readonly("num_blocks", &KVCacheManager::num_blocks)
       .def_property_readonly("block_size", &KVCacheManager::block_size)
       .def_property_readonly("max_rows", &KVCacheManager::max_rows)
       .def_property_readonly("max_row_blocks", &KVCacheManager::max_row_blocks)
       .def_property_readonly("block_tables", &BlockTables)
       .def("acquire", &Acquire, py::arg("token_ids"), py::arg("cache_salt"), py::arg("extra_keys"),
-           py::pos_only())
-      .def("lookup", &Lookup, py::arg("token_ids"), py::arg("cache_salt"), py::arg("extra_keys"),
-           py::pos_only())
+           py::arg("resume"), py::pos_only())
+      .def("match", &Match, py::arg("token_ids"), py::arg("cache_salt"), py::arg("extra_keys"),
+           py::arg("resume"), py::pos_only())
       .def(
           "can_admit",
           [](const KVCacheManager& self, Int<"num_tokens"> num_tokens) {
@@ -253,7 +303,7 @@ void RegisterKv(py::module_& module) {
       .def("free", &Free, py::arg("rows"), py::pos_only())
       .def("evict", &Evict, py::arg("num_blocks"), py::pos_only())
       .def("slot_mapping", &SlotMapping, py::arg("rows"), py::arg("positions"), py::arg("out"),
-           py::pos_only())
+           py::arg("group"), py::pos_only())
       .def("stats", &Stats)
       .def("snapshot", &Snapshot)
       .def("check", &KVCacheManager::Check);

@@ -32,6 +32,8 @@ void Translate(std::exception_ptr pending) {
     Raise("UnknownTokenError", error);
   } catch (const BudgetExceeded& error) {
     Raise("BudgetExceeded", error, error.needed_tokens(), error.available_tokens());
+  } catch (const StaleMatchError& error) {
+    Raise("StaleMatchError", error);
   } catch (const CapacityError& error) {
     Raise("CapacityError", error, error.needed(), error.capacity());
   } catch (const DeviceError& error) {

@@ -115,7 +115,13 @@ bool IntArray<T>::ReadBuffer(py::handle object) {
       return std::cmp_less(value, low_) || std::cmp_greater(value, high_);
     };
     bool bad = false;
-    for (const T value : values_) bad |= outside(value);
+    if (low_ == 0 && (high_ & (high_ + 1)) == 0) {  // all of some bits: one OR per value
+      T all = 0;
+      for (const T value : values_) all |= value;
+      bad = outside(all);
+    } else {
+      for (const T value : values_) bad |= outside(value);
+    }
     if (bad) {
       const auto culprit = std::find_if(values_.begin(), values_.end(), outside);
       ThrowOutside(static_cast<std::size_t>(culprit - values_.begin()), StrCat(*culprit));

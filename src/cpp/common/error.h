@@ -53,6 +53,12 @@ class BudgetExceeded : public Error {
   std::int64_t available_tokens_;
 };
 
+/// A prefix to go on from that is no longer there: match the whole prompt again.
+class StaleMatchError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// A request that the pool could never serve: `needed` units against `capacity`.
 class CapacityError : public Error {
  public:

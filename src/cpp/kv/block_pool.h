@@ -3,28 +3,16 @@
 // ids.
 //
 // Not thread-safe: the manager that owns the pool locks. Nothing after the constructor allocates or
-// throws. Memory: 4 bytes per token slot and about 80 per block, touched as blocks are first used.
+// throws. Memory: 32 bytes per block and 4 per node and group, touched as they are first used.
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <span>
-#include <string>
 
 #include "common/ids.h"
-#include "prefix/keyed128.h"
+#include "kv/lazy_array.h"
+#include "kv/prefix_tree.h"
 
 namespace ctx::kv {
-
-/// Number of a block's whole content: all tokens and identities from the start of the prefix to the
-/// block's end. Given out once, never again; 0 is "none". Two published blocks have the same chain
-/// if and only if they hold the same content, whatever their hashes say.
-using ChainId = std::uint64_t;
-inline constexpr ChainId kNoChain = 0;
-
-/// The framed identity (prefix::AppendFramed) of a block; null when there is nothing to say.
-using Extra = std::shared_ptr<const std::string>;
-bool SameExtra(const Extra& a, const Extra& b) noexcept;
 
 enum class BlockState : std::uint8_t {
   kFree,        // holds nothing
@@ -33,32 +21,24 @@ enum class BlockState : std::uint8_t {
 };
 
 struct Block {
-  prefix::Digest128 digest;         // valid when has_digest
-  ChainId chain = kNoChain;         // not kNoChain: published
-  ChainId parent_chain = kNoChain;  // of a published block: the content before it
-  Extra extra;
-  std::int32_t ref_count = 0;   // block tables that hold it
-  BlockId next = kNoBlock;      // below on the free stack, or younger on the idle list
-  BlockId previous = kNoBlock;  // older on the idle list
-  BlockId next_in_bucket = kNoBlock;
-  BlockId previous_in_bucket = kNoBlock;
-  BlockState state = BlockState::kFree;
-  bool has_digest = false;
+  NodeId node;             // the content it is published with, or kNoNode
+  std::int32_t ref_count;  // block tables that hold it
+  BlockId next;            // below on the free stack, or younger on the idle list
+  BlockId previous;        // older on the idle list
+  BlockId next_copy;       // of the same content and group, published later
+  BlockId previous_copy;   // the first copy has the last one here
+  std::int16_t group;      // that it is published in
+  BlockState state;
 
-  bool published() const noexcept { return chain != kNoChain; }
+  bool published() const noexcept { return node != kNoNode; }
 };
 
 class BlockPool {
  public:
-  /// Requires 1 <= num_blocks < 2^31 and num_blocks * block_size < 2^36. `hash_bits` below 128 cuts
-  /// every digest to that many bits: the tests use it to make collisions common.
-  BlockPool(std::int64_t num_blocks, std::int64_t block_size, int hash_bits);
-  ~BlockPool();
-  BlockPool(const BlockPool&) = delete;
-  BlockPool& operator=(const BlockPool&) = delete;
+  /// Requires 1 <= num_blocks < 2^31. The tree must outlive the pool.
+  BlockPool(std::int64_t num_blocks, std::int64_t num_groups, PrefixTree& tree);
 
   std::int64_t num_blocks() const noexcept { return num_blocks_; }
-  std::int64_t block_size() const noexcept { return block_size_; }
   std::int64_t num_free() const noexcept { return num_stacked_ + num_blocks_ - num_touched_; }
   std::int64_t num_idle() const noexcept { return num_idle_; }
   /// Blocks that Allocate() can give: free ones, then idle ones by eviction.
@@ -69,12 +49,6 @@ class BlockPool {
   /// Requires that the block was ever allocated: block < num_touched().
   const Block& operator[](BlockId block) const noexcept { return blocks_[block]; }
   std::int64_t num_touched() const noexcept { return num_touched_; }
-  std::span<TokenId> tokens(BlockId block) noexcept {
-    return {tokens_.get() + block * block_size_, static_cast<std::size_t>(block_size_)};
-  }
-  std::span<const TokenId> tokens(BlockId block) const noexcept {
-    return {tokens_.get() + block * block_size_, static_cast<std::size_t>(block_size_)};
-  }
 
   // --- references; all O(1) ---
 
@@ -82,71 +56,48 @@ class BlockPool {
   /// oldest idle one, evicted. Requires num_available() > 0.
   BlockId Allocate() noexcept;
   void AddRef(BlockId block) noexcept;
-  /// DropRef() and Place() in one.
-  void Release(BlockId block) noexcept;
-  /// Takes one reference away but leaves the block where it is, even at zero, until Place().
+  /// Takes a reference off; Place() or RestoreRef() must follow when it was the last one.
   void DropRef(BlockId block) noexcept { --blocks_[block].ref_count; }
   void RestoreRef(BlockId block) noexcept { ++blocks_[block].ref_count; }
-  /// Moves a block without references to the young end of the idle list when it is published, else
-  /// onto the free stack. Does nothing to any other block.
+  /// Puts a block without references where it belongs: behind all others on the idle list when it
+  /// is published, else onto the free stack. Does nothing when it has references.
   void Place(BlockId block) noexcept;
-  /// Evicts the oldest idle block onto the free stack. Requires num_idle() > 0.
+  /// Unpublishes the oldest idle block and makes it free. Requires num_idle() > 0.
   BlockId EvictOldest() noexcept;
 
-  // --- contents ---
+  // --- contents; all O(1) ---
 
-  /// The digest of a block with these contents behind `parent`.
-  prefix::Digest128 Hash(prefix::Digest128 parent, std::span<const TokenId> token_ids,
-                         const Extra& extra) const noexcept;
-  void SetExtra(BlockId block, Extra extra) noexcept { blocks_[block].extra = std::move(extra); }
-  void SetDigest(BlockId block, prefix::Digest128 digest) noexcept;
-  /// Writes token ids from `offset` on; a digest from before no longer holds.
-  void WriteTokens(BlockId block, std::int64_t offset, std::span<const TokenId> token_ids) noexcept;
-  /// Makes a full block findable behind the published `parent` (kNoBlock for none), under the
-  /// digest it has or gets here. Expected O(1).
-  void Publish(BlockId block, BlockId parent) noexcept;
-  /// A published block with these contents, or kNoBlock; of several copies the one published first,
-  /// while it lives. The digest only narrows the search: parent, tokens and identity are compared.
-  BlockId Find(prefix::Digest128 digest, ChainId parent_chain, std::span<const TokenId> token_ids,
-               const Extra& extra) const noexcept;
+  /// Makes a full block findable at `node`; it takes a reference to the node.
+  void Publish(BlockId block, NodeId node, std::int64_t group) noexcept;
+  /// A block published at the node, or kNoBlock; of several copies the one published first.
+  BlockId Find(NodeId node, std::int64_t group) const noexcept {
+    return first_copy_[node * num_groups_ + group] - 1;
+  }
 
-  // --- for check() and snapshot() ---
+  // --- for Check() and snapshots ---
 
   BlockId free_top() const noexcept { return free_top_; }
   BlockId oldest_idle() const noexcept { return oldest_idle_; }
   BlockId youngest_idle() const noexcept { return youngest_idle_; }
-  std::int64_t num_buckets() const noexcept { return bucket_mask_ + 1; }
-  /// First block of a bucket, or kNoBlock.
-  BlockId bucket_head(std::int64_t bucket) const noexcept { return buckets_.get()[bucket] - 1; }
-  std::int64_t BucketOf(prefix::Digest128 digest) const noexcept {
-    return static_cast<std::int64_t>(digest.low) & bucket_mask_;
-  }
 
  private:
-  struct FreeMemory {
-    void operator()(void* memory) const noexcept;
-  };
   void Unpublish(BlockId block) noexcept;
   void UnlinkIdle(BlockId block) noexcept;
   void PushFree(BlockId block) noexcept;
 
-  std::int64_t num_blocks_;
-  std::int64_t block_size_;
-  int hash_bits_;
-  std::int64_t num_touched_ = 0;  // blocks [0, num_touched_) are constructed
+  const std::int64_t num_blocks_;
+  const std::int64_t num_groups_;
+  PrefixTree& tree_;
+  std::int64_t num_touched_ = 0;  // blocks [0, num_touched_) were used once
   std::int64_t num_stacked_ = 0;
   std::int64_t num_idle_ = 0;
   std::int64_t num_evicted_ = 0;
   std::int64_t num_duplicates_ = 0;
-  ChainId last_chain_ = kNoChain;
-  const prefix::Keyed128& key_;
   BlockId free_top_ = kNoBlock;
   BlockId oldest_idle_ = kNoBlock;
   BlockId youngest_idle_ = kNoBlock;
-  std::int64_t bucket_mask_;
-  std::unique_ptr<TokenId[]> tokens_;
-  std::unique_ptr<BlockId[], FreeMemory> buckets_;  // block + 1, so that zeroed memory is empty
-  Block* blocks_;
+  LazyArray<Block> blocks_;
+  LazyArray<BlockId> first_copy_;  // by node and group; block + 1, so that zeroed memory is empty
 };
 
 }  // namespace ctx::kv

@@ -69,68 +69,75 @@ void CheckPlaces(const BlockPool& pool, const std::vector<BlockId>& idle,
        "num_free is wrong");
 }
 
-/// The buckets hold the published blocks, each once, and equal chains mean equal contents.
-void CheckPublished(const BlockPool& pool) {
-  using Content = std::tuple<ChainId, std::vector<TokenId>, std::string>;
-  std::map<ChainId, Content> content_of;
-  std::map<Content, ChainId> chain_of;
-  std::map<ChainId, prefix::Digest128> digest_of = {{kNoChain, {}}};
-  std::int64_t num_published = 0, num_listed = 0;
+/// Every published block is among the copies of its node, and what a node counts as references is
+/// what holds it.
+void CheckPublished(const BlockPool& pool, const PrefixTree& tree, std::int64_t num_groups,
+                    std::vector<std::int32_t> num_refs) {
+  ++num_refs[kRoot];
+  std::vector<std::int64_t> num_copies(static_cast<std::size_t>(tree.num_touched() * num_groups));
+  const auto at = [&](NodeId node, std::int64_t group) {
+    return static_cast<std::size_t>(node * num_groups + group);
+  };
   for (std::int64_t i = 0; i < pool.num_touched(); ++i) {
     const Block& block = pool[static_cast<BlockId>(i)];
     if (!block.published()) continue;
-    ++num_published;
-    const auto tokens = pool.tokens(static_cast<BlockId>(i));
-    const Content content{block.parent_chain,
-                          {tokens.begin(), tokens.end()},
-                          block.extra == nullptr ? "" : *block.extra};
-    Hold(content_of.try_emplace(block.chain, content).first->second == content, "chain ",
-         block.chain, " stands for two contents");
-    Hold(chain_of.try_emplace(content, block.chain).first->second == block.chain, "block ", i,
-         " has the content of another chain");
-    digest_of.try_emplace(block.chain, block.digest);
+    Hold(tree.is_live(block.node) && block.node != kRoot, "block ", i, " is published nowhere");
+    ++num_refs[static_cast<std::size_t>(block.node)];
+    ++num_copies[at(block.node, block.group)];
   }
-  for (std::int64_t bucket = 0; bucket < pool.num_buckets(); ++bucket) {
-    BlockId before = kNoBlock;
-    for (BlockId b = pool.bucket_head(bucket); b != kNoBlock; b = pool[b].next_in_bucket) {
-      Hold(++num_listed <= num_published, "a bucket is a ring or lists an unpublished block");
-      Hold(pool[b].published() && pool.BucketOf(pool[b].digest) == bucket &&
-               pool[b].previous_in_bucket == before,
-           "block ", b, " is wrongly in bucket ", bucket);
-      before = b;
+  std::map<std::tuple<NodeId, std::vector<TokenId>, ExtraId>, NodeId> node_of;
+  for (NodeId node = 0; node < tree.num_touched(); ++node) {
+    for (std::int64_t group = 0; group < num_groups; ++group) {
+      const BlockId first = pool.Find(node, group);
+      BlockId last = first;
+      for (BlockId b = first; b != kNoBlock; b = pool[b].next_copy) {
+        Hold(pool[b].node == node && pool[b].group == group, "block ", b,
+             " is among the copies of another content");
+        Hold(num_copies[at(node, group)]-- > 0, "the copies of node ", node, " are a ring");
+        Hold(b == first || pool[b].previous_copy == last, "block ", b, " has a wrong back link");
+        last = b;
+      }
+      Hold(first == kNoBlock || pool[first].previous_copy == last, "the last copy of node ", node,
+           " is not known");
+      Hold(num_copies[at(node, group)] == 0, "a block of node ", node, " cannot be found");
     }
+    if (!tree.is_live(node) || node == kRoot) continue;
+    ++num_refs[static_cast<std::size_t>(tree.parent(node))];
+    const auto tokens = tree.tokens(node);
+    Hold(node_of
+             .try_emplace({tree.parent(node), {tokens.begin(), tokens.end()}, tree.extra(node)},
+                          node)
+             .second,
+         "node ", node, " has the content of another");
   }
-  Hold(num_listed == num_published, num_published - num_listed,
-       " published blocks cannot be found");
-  for (std::int64_t i = 0; i < pool.num_touched(); ++i) {
-    const Block& block = pool[static_cast<BlockId>(i)];
-    if (!block.published()) continue;
-    const auto parent = digest_of.find(block.parent_chain);
-    Hold(parent != digest_of.end(), "published block ", i, " has lost its parent");
-    Hold(block.has_digest &&
-             block.digest ==
-                 pool.Hash(parent->second, pool.tokens(static_cast<BlockId>(i)), block.extra),
-         "block ", i, " does not have the digest of its contents");
+  for (NodeId node = 0; node < tree.num_touched(); ++node) {
+    Hold(!tree.is_live(node) || tree.num_refs(node) == num_refs[static_cast<std::size_t>(node)],
+         "node ", node, " counts ", tree.num_refs(node), " references and has ",
+         num_refs[static_cast<std::size_t>(node)]);
   }
 }
 
-/// Every published block outlives its children: by a reference, or by being younger on the idle
-/// list.
-void CheckLeavesFirst(const BlockPool& pool, const std::vector<BlockId>& idle) {
+/// In a full group every published block outlives its children: by a reference, or by being younger
+/// on the idle list.
+void CheckLeavesFirst(const BlockPool& pool, const PrefixTree& tree, std::int64_t group,
+                      const std::vector<BlockId>& idle) {
   constexpr std::size_t kReferenced = SIZE_MAX;
-  std::map<ChainId, std::size_t> lifetime;  // longest of the copies: place on the idle list
-  for (std::size_t place = 0; place < idle.size(); ++place)
-    lifetime[pool[idle[place]].chain] = place;
-  for (std::int64_t i = 0; i < pool.num_touched(); ++i) {
-    const Block& block = pool[static_cast<BlockId>(i)];
-    if (block.published() && block.ref_count > 0) lifetime[block.chain] = kReferenced;
+  std::map<NodeId, std::size_t> lifetime;  // longest of the copies: place on the idle list, from 1
+  for (std::size_t place = 0; place < idle.size(); ++place) {
+    if (pool[idle[place]].group == group) lifetime[pool[idle[place]].node] = place + 1;
   }
   for (std::int64_t i = 0; i < pool.num_touched(); ++i) {
     const Block& block = pool[static_cast<BlockId>(i)];
-    if (!block.published() || block.parent_chain == kNoChain) continue;
-    const std::size_t own = lifetime[block.chain];
-    const std::size_t parent = lifetime[block.parent_chain];
-    Hold(parent > own || parent == kReferenced, "block ", i, " would outlive its parent");
+    if (block.published() && block.group == group && block.ref_count > 0) {
+      lifetime[block.node] = kReferenced;
+    }
+  }
+  for (const auto& [node, own] : lifetime) {
+    const NodeId parent = tree.parent(node);
+    if (parent == kRoot) continue;
+    const auto found = lifetime.find(parent);
+    Hold(found != lifetime.end() && (found->second > own || found->second == kReferenced), "node ",
+         node, " would outlive its parent in group ", group);
   }
 }
 
@@ -152,23 +159,31 @@ Stats KVCacheManager::GetStats() const {
 
 Snapshot KVCacheManager::GetSnapshot() const {
   const std::lock_guard lock(mutex_);
+  const auto chain_of = [&](NodeId node) { return node == kRoot ? 0 : tree_.chain(node); };
   Snapshot snapshot;
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     const Row& row = rows_[i];
     if (!row.live) continue;
-    const BlockId* columns = Columns(static_cast<RowId>(i));
     Snapshot::RowState state{.row = static_cast<RowId>(i),
                              .num_tokens = row.num_tokens,
                              .num_computed = row.num_computed,
                              .num_reserved = row.num_reserved,
                              .reservations = row.reservations,
-                             .num_patched = row.num_patched,
-                             .blocks = {columns, columns + row.num_columns},
+                             .groups = {},
                              .token_ids = {}};
-    for (std::int64_t position = 0; position < row.num_tokens; ++position) {
-      state.token_ids.push_back(pool_.tokens(
-          columns[position / block_size()])[static_cast<std::size_t>(position % block_size())]);
+    for (std::int64_t group = 0; group < num_groups(); ++group) {
+      const RowGroup& at = At(group, state.row);
+      const BlockId* columns = Columns(group, state.row);
+      state.groups.push_back(
+          {at.begin, at.end, at.num_patched, {columns + at.begin, columns + at.end}});
     }
+    state.token_ids.resize(static_cast<std::size_t>(tree_.depth(row.tip) * block_size_));
+    for (NodeId node = row.tip; node != kRoot; node = tree_.parent(node)) {
+      std::ranges::copy(tree_.tokens(node),
+                        state.token_ids.begin() + (tree_.depth(node) - 1) * block_size_);
+    }
+    const std::span<const TokenId> tail = row.tail.all();
+    state.token_ids.insert(state.token_ids.end(), tail.begin(), tail.end());
     snapshot.rows.push_back(std::move(state));
   }
   snapshot.free_stack = FreeStack(pool_);
@@ -176,68 +191,132 @@ Snapshot KVCacheManager::GetSnapshot() const {
   snapshot.idle = IdleList(pool_);
   for (std::int64_t i = 0; i < pool_.num_touched(); ++i) {
     const auto b = static_cast<BlockId>(i);
-    snapshot.ref_counts.push_back(pool_[b].ref_count);
-    if (pool_[b].published()) {
-      const auto tokens = pool_.tokens(b);
-      snapshot.published.push_back(
-          {b, pool_[b].chain, pool_[b].parent_chain, {tokens.begin(), tokens.end()}});
-    }
+    const Block& block = pool_[b];
+    snapshot.ref_counts.push_back(block.ref_count);
+    if (!block.published()) continue;
+    const auto tokens = tree_.tokens(block.node);
+    snapshot.published.push_back({b,
+                                  chain_of(block.node),
+                                  chain_of(tree_.parent(block.node)),
+                                  block.group,
+                                  {tokens.begin(), tokens.end()}});
   }
   return snapshot;
+}
+
+void KVCacheManager::CheckRow(RowId row_id) const {
+  const Row& row = rows_[static_cast<std::size_t>(row_id)];
+  const std::int64_t depth = tree_.depth(row.tip);
+  Hold(row.num_computed <= row.num_tokens && row.num_computed <= row.num_reserved &&
+           row.num_reserved - row.num_computed ==
+               std::accumulate(row.reservations.begin(), row.reservations.end(), std::int64_t{0}),
+       "row ", row_id, " has ", row.num_tokens, " tokens, ", row.num_computed, " computed, ",
+       row.num_reserved, " reserved");
+  Hold(depth == row.num_computed / block_size_ && row.full_at == (depth + 1) * block_size_ &&
+           depth * block_size_ + row.tail.size() == row.num_tokens,
+       "row ", row_id, " ends at a wrong node, or has lost tokens");
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    const Group& rules = groups_[static_cast<std::size_t>(group)];
+    const bool is_full = rules.kind == GroupKind::kFull;
+    const RowGroup& at = At(group, row_id);
+    const BlockId* columns = Columns(group, row_id);
+    Hold(at.end == BlocksFor(is_full ? std::max(row.num_tokens, row.num_reserved)
+                                     : row.num_reserved) &&
+             at.num_patched <= at.end && at.begin <= at.end && (!is_full || at.begin == 0),
+         "row ", row_id, " has columns ", at.begin, " to ", at.end, " in group ", group);
+    Hold(FirstNeeded(group, row.num_computed) >= at.begin || at.begin == at.end, "row ", row_id,
+         " has let go of columns that group ", group, " needs");
+    NodeId node = row.tip;  // of `column`, while there is one
+    for (std::int64_t column = at.end; column-- > at.begin;) {
+      while (tree_.depth(node) > column + 1) node = tree_.parent(node);
+      const bool is_whole = column < depth;
+      const BlockId b = columns[column];
+      if (b == kNoBlock) {
+        Hold(rules.kind == GroupKind::kLinearState && column + 1 < at.end, "row ", row_id,
+             " has no block in column ", column, " of group ", group);
+        continue;
+      }
+      const Block& block = pool_[b];
+      if (is_whole) {
+        Hold(block.published() || rules.kind == GroupKind::kLinearState, "row ", row_id, " column ",
+             column, " is computed but not published");
+        Hold(!block.published() || (block.node == node && block.group == group), "row ", row_id,
+             " column ", column, " is published as something else");
+        continue;
+      }
+      // A state moves on from a block without writing there again.
+      if (rules.kind == GroupKind::kLinearState && column + 1 < at.end) continue;
+      // A row cut inside a published block keeps that block until it writes there again.
+      const bool cut_here = column == depth && row.reservations.empty();
+      Hold(!block.published() || cut_here, "row ", row_id, " column ", column,
+           " is published before it is computed");
+      Hold(
+          row.reservations.empty() || block.ref_count == 1 || column >= BlocksFor(row.num_reserved),
+          "row ", row_id, " may write column ", column, ", which is shared");
+    }
+    if (row.num_reserved < row.quick_end) {
+      const std::int64_t column = row.quick_end / block_size_ - 1;
+      const BlockId b = columns[column];
+      Hold(row.num_reserved >= column * block_size_ && column < at.end && b != kNoBlock &&
+               !pool_[b].published() && pool_[b].ref_count == 1 && at.num_patched == at.end &&
+               at.slot_base == (Slot{b} - column) * block_size_,
+           "row ", row_id, " has a wrong quick_end");
+    }
+  }
 }
 
 void KVCacheManager::Check() const {
   const std::lock_guard lock(mutex_);
   const auto num_touched = static_cast<std::size_t>(pool_.num_touched());
   std::vector<std::int32_t> ref_counts(num_touched, 0);
+  std::vector<std::int32_t> node_refs(static_cast<std::size_t>(tree_.num_touched()), 0);
+  std::vector<std::int64_t> extra_refs(extras_.size(), 0);
   std::vector<RowId> seen_in(num_touched, kNoRow);
   for (std::int64_t i = 0; i < max_rows_; ++i) {
     const auto row_id = static_cast<RowId>(i);
-    const BlockId* columns = Columns(row_id);
     const bool live =
         i < static_cast<std::int64_t>(rows_.size()) && rows_[static_cast<std::size_t>(i)].live;
-    const std::int32_t num_columns = live ? rows_[static_cast<std::size_t>(i)].num_columns : 0;
-    Hold(std::all_of(columns + num_columns, columns + num_columns_,
-                     [](BlockId b) { return b == kNoBlock; }),
-         "row ", i, " is not padded with -1");
+    for (std::int64_t group = 0; group < num_groups(); ++group) {
+      const BlockId* columns = Columns(group, row_id);
+      const RowGroup at = live ? At(group, row_id) : RowGroup{};
+      const auto is_empty = [](BlockId b) { return b == kNoBlock; };
+      Hold(std::all_of(columns, columns + at.begin, is_empty) &&
+               std::all_of(columns + at.end, columns + num_columns_, is_empty),
+           "row ", i, " is not padded with -1");
+      for (std::int64_t column = at.begin; column < at.end; ++column) {
+        const BlockId b = columns[column];
+        if (b == kNoBlock) continue;
+        Hold(b >= 0 && b < pool_.num_touched(), "row ", i,
+             " holds a block that was never allocated");
+        const auto index = static_cast<std::size_t>(b);
+        Hold(std::exchange(seen_in[index], row_id) != row_id, "row ", i, " holds block ", b,
+             " twice");
+        ++ref_counts[index];
+      }
+    }
     if (!live) continue;
     const Row& row = rows_[static_cast<std::size_t>(i)];
-    Hold(row.num_computed <= row.num_tokens && row.num_computed <= row.num_reserved &&
-             row.num_reserved - row.num_computed ==
-                 std::accumulate(row.reservations.begin(), row.reservations.end(), std::int64_t{0}),
-         "row ", i, " has ", row.num_tokens, " tokens, ", row.num_computed, " computed, ",
-         row.num_reserved, " reserved");
-    Hold(row.num_columns == BlocksFor(std::max(row.num_tokens, row.num_reserved)) &&
-             row.num_patched <= row.num_columns,
-         "row ", i, " has ", row.num_columns, " columns");
-    ChainId parent = kNoChain;
-    for (std::int64_t column = 0; column < row.num_columns; ++column) {
-      Hold(columns[column] >= 0 && columns[column] < pool_.num_touched(), "row ", i,
-           " holds a block that was never allocated");
-      const Block& block = pool_[columns[column]];
-      const auto index = static_cast<std::size_t>(columns[column]);
-      Hold(std::exchange(seen_in[index], row_id) != row_id, "row ", i, " holds block ", index,
-           " twice");
-      ++ref_counts[index];
-      const std::int64_t end = (column + 1) * block_size();
-      // A row cut inside a published block keeps that block until it writes there again.
-      const bool cut_here = column == row.num_computed / block_size() && row.reservations.empty();
-      Hold(end > row.num_computed || block.published(), "row ", i, " column ", column,
-           " is computed but not published");
-      Hold(end <= row.num_computed || !block.published() || cut_here, "row ", i, " column ", column,
-           " is published before it is computed");
-      if (block.published()) {
-        Hold(block.parent_chain == parent, "row ", i, " column ", column, " has another parent");
-        parent = block.chain;
-      }
-      Hold(end <= row.num_computed || row.reservations.empty() || block.ref_count == 1, "row ", i,
-           " may write column ", column, ", which is shared");
-    }
+    Hold(tree_.is_live(row.tip), "row ", i, " ends at a node that is gone");
+    ++node_refs[static_cast<std::size_t>(row.tip)];
+    for (const ExtraId extra : row.extras) ++extra_refs[static_cast<std::size_t>(extra)];
+    CheckRow(row_id);
   }
   const std::vector<BlockId> idle = IdleList(pool_);
+  tree_.Check();
+  for (NodeId node = 0; node < tree_.num_touched(); ++node) {
+    if (tree_.is_live(node)) ++extra_refs[static_cast<std::size_t>(tree_.extra(node))];
+  }
+  for (std::size_t i = 1; i < extra_refs.size(); ++i) {
+    Hold(extras_.num_refs(static_cast<ExtraId>(i)) == extra_refs[i], "identity ", i,
+         " has a wrong count of references");
+  }
   CheckPlaces(pool_, idle, ref_counts);
-  CheckPublished(pool_);
-  CheckLeavesFirst(pool_, idle);
+  CheckPublished(pool_, tree_, num_groups(), std::move(node_refs));
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    if (groups_[static_cast<std::size_t>(group)].kind == GroupKind::kFull) {
+      CheckLeavesFirst(pool_, tree_, group, idle);
+    }
+  }
 }
 
 }  // namespace ctx::kv

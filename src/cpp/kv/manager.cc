@@ -1,4 +1,5 @@
-// The block table, one row per sequence (block_size 4; row 2 holds 10 tokens, 3 more are reserved):
+// The block table of one group, one row per sequence (block_size 4; row 2 holds 10 tokens, 3 more
+// are reserved):
 //
 //            column 0      1      2      3      4 ...
 //   row 2:        17      18      5     30     -1 ...
@@ -8,13 +9,14 @@
 //   slots     0 . . 3 4 . . 7 8 9 + + +     num_reserved  = 13  handed out
 //
 // Invariants of a live row (Check() in inspect.cc tests them all):
-//  - num_computed <= num_tokens, num_computed <= num_reserved; the columns cover exactly
-//    max(num_tokens, num_reserved) tokens.
-//  - A column is published if and only if all its tokens are computed. One exception: a row cut
-//    inside a published block keeps that block as its last column until it writes there again.
+//  - num_computed <= num_tokens, num_computed <= num_reserved; the columns of a full group cover
+//    exactly max(num_tokens, num_reserved) tokens, those of others end with num_reserved.
+//  - `tip` is the content of all whole blocks with KV; `tail` has the ids behind it. The column of
+//    a whole block is published at its node, that of no other block is. Two exceptions: a row cut
+//    inside a published block keeps that block as its last column until it writes there again, and
+//    a linear state that did not end with its block is not published.
 //  - num_reserved - num_computed is the sum of the unsettled reservations.
 //  - Slots that are handed out lie in blocks which no other row holds and which are not published.
-//  - The ids of tokens lie in the pool, beside the block they belong to; a row stores none.
 #include "kv/manager.h"
 
 #include <algorithm>
@@ -28,18 +30,32 @@
 namespace ctx::kv {
 namespace {
 
+constexpr std::int64_t kMaxBlocks = std::int64_t{1} << 29;
+
 void CheckRange(const char* name, std::int64_t value, std::int64_t low, std::int64_t high) {
   if (value < low || value > high) {
     throw ArgumentError(StrCat(name, " is ", value, "; it must be in ", low, "..", high));
   }
 }
 
-Options Checked(const Options& options) {
-  CheckRange("num_blocks", options.num_blocks, 1, std::numeric_limits<BlockId>::max());
+std::int64_t NumFull(const Options& options) {
+  return std::ranges::count(options.groups, GroupKind::kFull, &Group::kind);
+}
+
+const Options& Checked(const Options& options) {
+  CheckRange("num_blocks", options.num_blocks, 1, kMaxBlocks);
   CheckRange("block_size", options.block_size, 1, KVCacheManager::kMaxPoolTokens);
   CheckRange("max_rows", options.max_rows, 1, KVCacheManager::kMaxRows);
-  CheckRange("max_row_tokens", options.max_row_tokens, 0, std::numeric_limits<std::int64_t>::max());
+  CheckRange("max_row_tokens", options.max_row_tokens, 0, KVCacheManager::kMaxPoolTokens);
   CheckRange("hash_bits", options.hash_bits, 1, 128);
+  CheckRange("the number of groups", static_cast<std::int64_t>(options.groups.size()), 1,
+             kMaxGroups);
+  for (const Group& group : options.groups) {
+    const bool has_window =
+        group.kind == GroupKind::kSlidingWindow || group.kind == GroupKind::kChunkedLocal;
+    CheckRange("the window of a group", group.window, has_window ? 1 : 0,
+               has_window ? KVCacheManager::kMaxPoolTokens : 0);
+  }
   if (options.block_size > KVCacheManager::kMaxPoolTokens / options.num_blocks) {
     throw ArgumentError(StrCat("num_blocks ", options.num_blocks, " times block_size ",
                                options.block_size, " is more than ", KVCacheManager::kMaxPoolTokens,
@@ -49,13 +65,15 @@ Options Checked(const Options& options) {
 }
 
 std::int64_t NumColumns(const Options& options) {
-  std::int64_t columns = options.num_blocks;
+  std::int64_t columns =
+      std::max<std::int64_t>(options.num_blocks / std::max<std::int64_t>(NumFull(options), 1), 1);
   if (options.max_row_tokens > 0) {
     const std::int64_t needed = (options.max_row_tokens - 1) / options.block_size + 1;
-    columns = std::min(columns, needed);
+    columns = NumFull(options) > 0 ? std::min(columns, needed) : needed;
   }
   const std::int64_t max_columns = KVCacheManager::kMaxTableBytes /
-                                   static_cast<std::int64_t>(sizeof(BlockId)) / options.max_rows;
+                                   static_cast<std::int64_t>(sizeof(BlockId)) / options.max_rows /
+                                   static_cast<std::int64_t>(options.groups.size());
   if (columns > max_columns) {
     throw ArgumentError(
         StrCat("a block table of max_rows ", options.max_rows, " by ", columns,
@@ -66,188 +84,114 @@ std::int64_t NumColumns(const Options& options) {
   return columns;
 }
 
+/// Enough that evicting all idle blocks always makes room for another node: what rows hold has a
+/// block of its own in a full group, else a node for each column. Without windows there are no
+/// nodes but those with blocks; for what windows leave behind there is room for as many again.
+std::int64_t MaxNodes(const Options& options, std::int64_t num_columns) {
+  const auto num_groups = static_cast<std::int64_t>(options.groups.size());
+  std::int64_t nodes = 1 + options.num_blocks;
+  if (NumFull(options) < num_groups) nodes += options.num_blocks;
+  if (NumFull(options) == 0) nodes += options.max_rows * num_columns;
+  return nodes;
+}
+
 }  // namespace
 
-// What Acquire() prepares before it takes the mutex.
-struct KVCacheManager::Prompt {
-  std::shared_ptr<const prefix::Identity> identity;
-  std::vector<Extra> extras;               // per block; empty when there is no identity
-  std::vector<prefix::Digest128> digests;  // of the full blocks
-  std::vector<BlockId> hits;               // room for them
-  std::int64_t num_idle_hits = 0;          // of the hits, those that no row holds
-
-  Extra extra(std::size_t column) const { return extras.empty() ? nullptr : extras[column]; }
-};
-
 KVCacheManager::KVCacheManager(const Options& options)
-    : pool_(Checked(options).num_blocks, options.block_size, options.hash_bits),
+    : block_size_(Checked(options).block_size),
+      groups_(options.groups),
       max_rows_(options.max_rows),
-      num_columns_(NumColumns(options)) {
-  const auto size = static_cast<std::size_t>(max_rows_ * num_columns_);
+      num_columns_(NumColumns(options)),
+      tree_(MaxNodes(options, num_columns_), block_size_, options.hash_bits, extras_),
+      pool_(options.num_blocks, static_cast<std::int64_t>(groups_.size()), tree_),
+      path_(std::make_unique_for_overwrite<NodeId[]>(static_cast<std::size_t>(num_columns_))) {
+  const auto size = static_cast<std::size_t>(num_groups() * max_rows_ * num_columns_);
   table_ = std::make_unique_for_overwrite<BlockId[]>(size);
   std::fill_n(table_.get(), size, kNoBlock);
 }
 
+std::int64_t KVCacheManager::NumNeeded(std::int64_t num_columns) const noexcept {
+  std::int64_t needed = 0;
+  for (const Group& group : groups_) needed += NumHeld(group, num_columns, block_size_);
+  return needed;
+}
+
 void KVCacheManager::CheckRowFits(std::int64_t num_tokens, const char* what) const {
-  const std::int64_t needed = BlocksFor(num_tokens);
-  if (needed > num_columns_) {
-    throw CapacityError(
-        StrCat(what, " of ", num_tokens, " tokens needs ", needed, " blocks; a row can have ",
-               num_columns_, " of the ", num_blocks(), " in the pool"),
-        needed, num_columns_);
-  }
-}
-
-Extra KVCacheManager::ExtraOf(const prefix::Identity* identity, std::int64_t column) const {
-  if (identity == nullptr) return nullptr;
-  const std::int64_t begin = column * block_size();
-  std::string framed;
-  prefix::AppendFramed(*identity, begin, block_size(), column == 0,
-                       prefix::MediaIn(*identity, begin, begin + block_size(), 0), &framed);
-  return framed.empty() ? nullptr : std::make_shared<const std::string>(std::move(framed));
-}
-
-KVCacheManager::Prompt KVCacheManager::Prepare(std::span<const TokenId> token_ids,
-                                               const prefix::Identity& identity) const {
-  const auto num_tokens = static_cast<std::int64_t>(token_ids.size());
-  if (num_tokens == 0) throw ArgumentError("token_ids is empty; a prompt has at least one token");
-  if (!identity.media.empty() &&
-      (identity.media.front().offset < 0 ||
-       identity.media.back().offset + identity.media.back().length > num_tokens)) {
-    throw ArgumentError(StrCat("media must lie within the ", num_tokens, " tokens of the prompt"));
-  }
-  Prompt prompt;
-  const auto num_columns = static_cast<std::size_t>(BlocksFor(num_tokens));
-  if (!identity.empty()) {
-    prompt.identity = std::make_shared<const prefix::Identity>(identity);
-    prompt.extras.reserve(num_columns);
-    prefix::MediaRange media{0, 0};
-    std::string framed;
-    for (std::size_t column = 0; column < num_columns; ++column) {
-      const std::int64_t begin = static_cast<std::int64_t>(column) * block_size();
-      media = prefix::MediaIn(identity, begin, begin + block_size(), media.first);
-      framed.clear();
-      prefix::AppendFramed(identity, begin, block_size(), column == 0, media, &framed);
-      prompt.extras.push_back(framed.empty() ? nullptr
-                                             : std::make_shared<const std::string>(framed));
-    }
-  }
-  const auto size = static_cast<std::size_t>(block_size());
-  prompt.digests.resize(token_ids.size() / size);
-  prefix::Digest128 digest;
-  for (std::size_t column = 0; column < prompt.digests.size(); ++column) {
-    digest = pool_.Hash(digest, token_ids.subspan(column * size, size), prompt.extra(column));
-    prompt.digests[column] = digest;
-  }
-  prompt.hits.reserve(prompt.digests.size());
-  return prompt;
-}
-
-void KVCacheManager::FindHits(std::span<const TokenId> token_ids, Prompt* prompt) const noexcept {
-  const auto size = static_cast<std::size_t>(block_size());
-  ChainId chain = kNoChain;
-  // The block of the last token is always computed anew: it gives the first logits.
-  const std::size_t max_hits = (token_ids.size() - 1) / size;
-  for (std::size_t column = 0; column < max_hits; ++column) {
-    const BlockId block = pool_.Find(prompt->digests[column], chain,
-                                     token_ids.subspan(column * size, size), prompt->extra(column));
-    if (block == kNoBlock) break;
-    prompt->hits.push_back(block);
-    chain = pool_[block].chain;
-    prompt->num_idle_hits += pool_[block].state == BlockState::kIdle;
-  }
-}
-
-std::int64_t KVCacheManager::Lookup(std::span<const TokenId> token_ids,
-                                    const prefix::Identity& identity) const {
-  Prompt prompt = Prepare(token_ids, identity);
-  const std::lock_guard lock(mutex_);
-  FindHits(token_ids, &prompt);
-  return static_cast<std::int64_t>(prompt.hits.size()) * block_size();
-}
-
-std::optional<Acquired> KVCacheManager::Acquire(std::span<const TokenId> token_ids,
-                                                const prefix::Identity& identity) {
-  CheckRowFits(static_cast<std::int64_t>(token_ids.size()), "a prompt");
-  Prompt prompt = Prepare(token_ids, identity);
-  const auto num_tokens = static_cast<std::int64_t>(token_ids.size());
-  const auto size = static_cast<std::size_t>(block_size());
-  const std::lock_guard lock(mutex_);
-  if (!EnsureFreeRow()) return std::nullopt;
-
-  FindHits(token_ids, &prompt);
-  const auto num_hits = static_cast<std::int64_t>(prompt.hits.size());
   const std::int64_t num_columns = BlocksFor(num_tokens);
-  // Hits that are idle now stop being available once they are pinned.
-  if (num_columns - num_hits > pool_.num_available() - prompt.num_idle_hits) return std::nullopt;
-
-  const RowId row_id = TakeRow();
-  Row& row = rows_[static_cast<std::size_t>(row_id)];
-  BlockId* columns = Columns(row_id);
-  for (std::int64_t column = 0; column < num_hits; ++column) {
-    columns[column] = prompt.hits[static_cast<std::size_t>(column)];
-    pool_.AddRef(columns[column]);
+  if (num_columns > num_columns_) {
+    throw CapacityError(
+        StrCat(what, " of ", num_tokens, " tokens needs ", num_columns, " blocks; a row can have ",
+               num_columns_, " of the ", num_blocks(), " in the pool"),
+        num_columns, num_columns_);
   }
-  for (std::int64_t column = num_hits; column < num_columns; ++column) {
-    const auto index = static_cast<std::size_t>(column);
-    const BlockId block = columns[column] = pool_.Allocate();
-    pool_.SetExtra(block, prompt.extra(index));
-    pool_.WriteTokens(
-        block, 0,
-        token_ids.subspan(index * size).first(std::min(size, token_ids.size() - index * size)));
-    if (index < prompt.digests.size()) pool_.SetDigest(block, prompt.digests[index]);
+  const std::int64_t needed = NumNeeded(num_columns);
+  if (needed > num_blocks()) {
+    throw CapacityError(StrCat(what, " of ", num_tokens, " tokens needs ", needed, " blocks in ",
+                               num_groups(), " groups; the pool has ", num_blocks()),
+                        needed, num_blocks());
   }
-  row.num_columns = static_cast<std::int32_t>(num_columns);
-  row.num_tokens = num_tokens;
-  row.num_computed = row.num_reserved = num_hits * block_size();
-  row.identity = std::move(prompt.identity);
-  num_queried_tokens_ += num_tokens;
-  num_hit_tokens_ += row.num_computed;
-  return Acquired{row_id, row.num_computed};
-}
-
-bool KVCacheManager::CanAdmit(std::int64_t num_tokens) const {
-  CheckRange("num_tokens", num_tokens, 1, std::numeric_limits<std::int64_t>::max());
-  CheckRowFits(num_tokens, "a prompt");
-  const std::lock_guard lock(mutex_);
-  const bool row_free = !free_rows_.empty() || static_cast<std::int64_t>(rows_.size()) < max_rows_;
-  return row_free && BlocksFor(num_tokens) <= pool_.num_available();
 }
 
 std::optional<RowId> KVCacheManager::Fork(std::int64_t parent) {
   const std::lock_guard lock(mutex_);
   LiveRow(parent);
   if (!EnsureFreeRow()) return std::nullopt;  // may move rows_
-  const Row& source = rows_[static_cast<std::size_t>(parent)];
+  Row& source = rows_[static_cast<std::size_t>(parent)];
   if (!source.reservations.empty() || source.num_computed != source.num_tokens) {
     throw ArgumentError(
         StrCat("row ", parent, " cannot be forked before all its tokens are settled"));
   }
+  TokenQueue tail;
+  tail.Append(source.tail.all());
+  std::vector<ExtraId> extras = source.extras;
+
   const RowId row_id = TakeRow();
   Row& row = rows_[static_cast<std::size_t>(row_id)];
-  row.num_columns = source.num_columns;
   row.num_tokens = source.num_tokens;
   row.num_computed = source.num_computed;
   row.num_reserved = source.num_reserved;
+  row.exact_at = source.exact_at;
+  row.tail = std::move(tail);
   row.identity = source.identity;
-  const BlockId* from = Columns(static_cast<RowId>(parent));
-  std::copy_n(from, source.num_columns, Columns(row_id));
-  for (std::int32_t column = 0; column < source.num_columns; ++column) pool_.AddRef(from[column]);
+  row.extras = std::move(extras);
+  for (const ExtraId extra : row.extras) extras_.AddRef(extra);
+  SetTip(row, source.tip);
+  source.quick_end = 0;  // its last block is shared now
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    const RowGroup& from = At(group, static_cast<RowId>(parent));
+    RowGroup& to = At(group, row_id);
+    to.begin = from.begin;
+    to.end = from.end;
+    const BlockId* blocks = Columns(group, static_cast<RowId>(parent));
+    std::copy(blocks + to.begin, blocks + to.end, Columns(group, row_id) + to.begin);
+    for (std::int32_t column = to.begin; column < to.end; ++column) {
+      if (blocks[column] != kNoBlock) pool_.AddRef(blocks[column]);
+    }
+  }
   return row_id;
 }
 
 void KVCacheManager::Truncate(std::int64_t row_id, std::int64_t num_tokens) {
   const std::lock_guard lock(mutex_);
   Row& row = LiveRow(row_id);
+  const auto id = static_cast<RowId>(row_id);
   CheckRange("num_tokens", num_tokens, 0, row.num_tokens);
   if (!row.reservations.empty()) {
     throw ArgumentError(StrCat("row ", row_id, " has ", row.num_reserved - row.num_computed,
                                " reserved tokens; settle them before truncating"));
   }
-  // Media behind the cut are gone; one across it ends there. The block of the cut is told so when
-  // it may still be written here, else when it is copied.
+  const std::int64_t num_computed = std::min(row.num_computed, num_tokens);
+  for (std::int64_t group = 0; group < num_groups() && num_computed > 0; ++group) {
+    const bool is_state = groups_[static_cast<std::size_t>(group)].kind == GroupKind::kLinearState;
+    if (is_state ? num_computed != row.num_computed
+                 : FirstNeeded(group, num_computed) < At(group, id).begin) {
+      throw ArgumentError(StrCat("row ", row_id, " cannot be cut to ", num_tokens,
+                                 " tokens: group ", group, " no longer has what comes before"));
+    }
+  }
+  // Media behind the cut are gone; one across it ends there.
   std::shared_ptr<const prefix::Identity> identity = row.identity;
-  Extra extra;
+  std::vector<std::string> framed;
   if (identity != nullptr && !identity->media.empty()) {
     prefix::Identity cut = *identity;
     std::erase_if(cut.media, [&](const auto& media) { return media.offset >= num_tokens; });
@@ -255,20 +199,36 @@ void KVCacheManager::Truncate(std::int64_t row_id, std::int64_t num_tokens) {
       prefix::Media& last = cut.media.back();
       last.length = std::min(last.length, num_tokens - last.offset);
     }
+    framed = FramedOf(cut);
     identity = std::make_shared<const prefix::Identity>(std::move(cut));
-    extra = ExtraOf(identity.get(), num_tokens / block_size());
   }
+  const std::int64_t depth = tree_.depth(row.tip);
+  const std::int64_t new_depth = std::min(depth, num_tokens / block_size_);
+  NodeId tip = row.tip;
+  TokenQueue tail;
+  if (num_tokens < depth * block_size_) {
+    NodeId cut = tip;  // the node that the cut goes through, or lies before
+    while (tree_.depth(cut) > new_depth + 1) cut = tree_.parent(cut);
+    tip = tree_.parent(cut);
+    tail.Append(tree_.tokens(cut).first(static_cast<std::size_t>(num_tokens % block_size_)));
+  }
+  std::vector<ExtraId> extras = extras_.AddAll(framed);
 
-  const auto id = static_cast<RowId>(row_id);
-  ShrinkTo(id, BlocksFor(num_tokens));
-  row.num_tokens = num_tokens;
-  row.num_computed = row.num_reserved = std::min(row.num_computed, num_tokens);
+  if (num_tokens < depth * block_size_) {
+    row.tail = std::move(tail);
+  } else {
+    row.tail.PopBack(row.num_tokens - num_tokens);
+  }
   if (identity != row.identity) {
     row.identity = std::move(identity);
-    if (num_tokens % block_size() != 0 && !NeedsCopy(id, num_tokens)) {
-      pool_.SetExtra(Columns(id)[num_tokens / block_size()], std::move(extra));
-    }
+    std::swap(row.extras, extras);
+    for (const ExtraId extra : extras) extras_.Release(extra);
   }
+  row.num_tokens = num_tokens;
+  row.num_computed = row.num_reserved = num_computed;
+  row.exact_at = std::min(row.exact_at, num_computed);
+  SetTip(row, tip);
+  ShrinkToFit(id);
 }
 
 void KVCacheManager::Free(std::span<const std::int64_t> rows) {
@@ -278,11 +238,18 @@ void KVCacheManager::Free(std::span<const std::int64_t> rows) {
   for (const std::int64_t row_id : rows) {
     const auto id = static_cast<RowId>(row_id);
     Row& row = rows_[static_cast<std::size_t>(row_id)];
-    ShrinkTo(id, 0);
+    for (std::int64_t group = 0; group < num_groups(); ++group) {
+      ShrinkTo(group, id, 0);
+      At(group, id) = {};
+    }
     row.live = false;
-    row.num_tokens = row.num_computed = row.num_reserved = 0;
+    row.num_tokens = row.num_computed = row.num_reserved = row.exact_at = 0;
     row.reservations.clear();
+    row.tail.Clear();
     row.identity.reset();
+    for (const ExtraId extra : row.extras) extras_.Release(extra);
+    row.extras.clear();
+    tree_.Release(std::exchange(row.tip, kRoot));
     free_rows_.push_back(id);
     std::push_heap(free_rows_.begin(), free_rows_.end(), std::greater<>());
   }
@@ -297,8 +264,9 @@ std::vector<BlockId> KVCacheManager::Evict(std::int64_t num_blocks) {
 }
 
 void KVCacheManager::SlotMapping(std::span<const std::int64_t> rows,
-                                 std::span<const std::int64_t> positions,
+                                 std::span<const std::int64_t> positions, std::int64_t group,
                                  std::span<Slot> slots) const {
+  CheckRange("group", group, 0, num_groups() - 1);
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i] < 0 || positions[i] < 0) continue;
@@ -306,19 +274,23 @@ void KVCacheManager::SlotMapping(std::span<const std::int64_t> rows,
                       rows_[static_cast<std::size_t>(rows[i])].live;
     if (!live) throw ArgumentError(StrCat("entry ", i, ": row ", rows[i], " is not in use"));
     const Row& row = rows_[static_cast<std::size_t>(rows[i])];
-    const std::int64_t num_positions = std::max(row.num_tokens, row.num_reserved);
+    const bool is_full = groups_[static_cast<std::size_t>(group)].kind == GroupKind::kFull;
+    const std::int64_t num_positions =
+        is_full ? std::max(row.num_tokens, row.num_reserved) : row.num_reserved;
     if (positions[i] >= num_positions) {
       throw ArgumentError(StrCat("entry ", i, ": position ", positions[i], " of row ", rows[i],
                                  ", which has ", num_positions));
     }
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    slots[i] = rows[i] < 0 || positions[i] < 0 ? kNoSlot
-                                               : SlotOf(static_cast<RowId>(rows[i]), positions[i]);
+    slots[i] = kNoSlot;
+    if (rows[i] < 0 || positions[i] < 0) continue;
+    const BlockId block = Columns(group, static_cast<RowId>(rows[i]))[positions[i] / block_size_];
+    if (block != kNoBlock) slots[i] = Slot{block} * block_size_ + positions[i] % block_size_;
   }
 }
 
-KVCacheManager::Row& KVCacheManager::LiveRow(std::int64_t row) {
+Row& KVCacheManager::LiveRow(std::int64_t row) {
   if (row < 0 || row >= static_cast<std::int64_t>(rows_.size()) ||
       !rows_[static_cast<std::size_t>(row)].live) {
     throw ArgumentError(StrCat("row ", row, " is not in use"));
@@ -326,7 +298,7 @@ KVCacheManager::Row& KVCacheManager::LiveRow(std::int64_t row) {
   return rows_[static_cast<std::size_t>(row)];
 }
 
-KVCacheManager::Row& KVCacheManager::NextRow(std::int64_t row_id, std::uint64_t mark) {
+Row& KVCacheManager::NextRow(std::int64_t row_id, std::uint64_t mark) {
   Row& row = LiveRow(row_id);
   if (std::exchange(row.mark, mark) == mark) {
     throw ArgumentError(StrCat("row ", row_id, " is named twice"));
@@ -339,6 +311,7 @@ bool KVCacheManager::EnsureFreeRow() {
   if (!free_rows_.empty()) return true;
   if (static_cast<std::int64_t>(rows_.size()) == max_rows_) return false;
   if (free_rows_.capacity() <= rows_.size()) free_rows_.reserve(2 * rows_.size() + 1);
+  row_groups_.resize((rows_.size() + 1) * groups_.size());
   rows_.emplace_back();
   free_rows_.push_back(static_cast<RowId>(rows_.size() - 1));
   return true;
@@ -349,17 +322,52 @@ RowId KVCacheManager::TakeRow() noexcept {
   const RowId row = free_rows_.back();
   free_rows_.pop_back();
   rows_[static_cast<std::size_t>(row)].live = true;
+  tree_.AddRef(kRoot);
   return row;
 }
 
-/// Releases the columns from num_columns on, tail first.
-void KVCacheManager::ShrinkTo(RowId row_id, std::int64_t num_columns) noexcept {
-  Row& row = rows_[static_cast<std::size_t>(row_id)];
-  BlockId* columns = Columns(row_id);
-  while (row.num_columns > num_columns) {
-    pool_.Release(std::exchange(columns[--row.num_columns], kNoBlock));
+/// The row's whole blocks end at `tip` now; where it may write has to be looked at anew.
+void KVCacheManager::SetTip(Row& row, NodeId tip) noexcept {
+  tree_.AddRef(tip);
+  tree_.Release(std::exchange(row.tip, tip));
+  row.full_at = (tree_.depth(tip) + 1) * block_size_;
+  row.quick_end = 0;
+}
+
+/// Releases columns [begin, end), tail first. Of several unpublished blocks the last column's is
+/// reused first.
+void KVCacheManager::ReleaseColumns(std::int64_t group, RowId row, std::int64_t begin,
+                                    std::int64_t end) noexcept {
+  BlockId* columns = Columns(group, row);
+  for (std::int64_t column = end; column-- > begin;) {
+    if (columns[column] == kNoBlock) continue;
+    pool_.DropRef(columns[column]);
+    if (pool_[columns[column]].published()) {
+      pool_.Place(std::exchange(columns[column], kNoBlock));
+    }
   }
-  row.num_patched = std::min(row.num_patched, row.num_columns);
+  for (std::int64_t column = begin; column < end; ++column) {
+    if (columns[column] != kNoBlock) pool_.Place(std::exchange(columns[column], kNoBlock));
+  }
+}
+
+/// Releases the columns from num_columns on.
+void KVCacheManager::ShrinkTo(std::int64_t group, RowId row, std::int64_t num_columns) noexcept {
+  RowGroup& at = At(group, row);
+  if (num_columns >= at.end) return;
+  ReleaseColumns(group, row, num_columns, at.end);
+  at.end = static_cast<std::int32_t>(num_columns);
+  at.begin = std::min(at.begin, at.end);
+  at.num_patched = std::min(at.num_patched, at.end);
+}
+
+void KVCacheManager::ShrinkToFit(RowId row_id) noexcept {
+  const Row& row = rows_[static_cast<std::size_t>(row_id)];
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    const bool is_full = groups_[static_cast<std::size_t>(group)].kind == GroupKind::kFull;
+    ShrinkTo(group, row_id,
+             BlocksFor(is_full ? std::max(row.num_tokens, row.num_reserved) : row.num_reserved));
+  }
 }
 
 }  // namespace ctx::kv

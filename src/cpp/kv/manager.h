@@ -1,15 +1,18 @@
 // KVCacheManager: which KV blocks belong to which sequence, on the host.
 //
-// A sequence is a row of one block table. acquire() finds the longest published prefix of a prompt,
-// pins it and allocates the rest in one step; reserve() hands out slots before a forward pass;
-// settle() says after it what was kept, and is the only place where full blocks become findable. A
-// shortfall (no block or no row free now) is a result and changes nothing; what could never be
-// served throws CapacityError at once; anything else out of place throws ArgumentError. A call that
-// throws, for want of memory too, has changed nothing.
+// A sequence is a row of the block tables. Acquire() finds the longest published prefix of a
+// prompt, pins it and allocates the rest in one step; Reserve() hands out slots before a forward
+// pass; Settle() says after it what was kept, and is the only place where full blocks become
+// findable. A shortfall (no block or no row free now) is a result and changes nothing; what could
+// never be served throws CapacityError at once; anything else out of place throws ArgumentError. A
+// call that throws, for want of memory too, has changed nothing.
 //
-// Any number of threads: each call is one step under one mutex, in which nothing calls back.
-// Prompts are hashed before the mutex is taken. Block ids depend on the calls and their order
-// alone, never on hashes.
+// Layers that keep the same part of a sequence form a group (group.h). Each group has its own block
+// table; all take their blocks from one pool. A full group gets the blocks of a prompt at once, the
+// others as slots are reserved, and let go what they no longer need when more is reserved.
+//
+// Any number of threads: each call is one step under one mutex, in which nothing calls back. Block
+// ids depend on the calls and their order alone, never on hashes.
 #pragma once
 
 #include <cstdint>
@@ -22,54 +25,13 @@
 
 #include "common/ids.h"
 #include "kv/block_pool.h"
+#include "kv/extra_table.h"
+#include "kv/prefix_tree.h"
+#include "kv/row.h"
+#include "kv/types.h"
 #include "prefix/identity.h"
 
 namespace ctx::kv {
-
-using RowId = std::int32_t;
-inline constexpr RowId kNoRow = -1;
-
-struct Options {
-  std::int64_t num_blocks = 0;
-  std::int64_t block_size = 0;  // tokens
-  std::int64_t max_rows = 256;
-  std::int64_t max_row_tokens = 0;  // longest sequence; 0: as many as the pool holds
-  int hash_bits = 128;              // below 128 for tests only, see BlockPool
-};
-
-struct Acquired {
-  RowId row = kNoRow;
-  std::int64_t num_cached_tokens = 0;  // leading tokens whose KV is there already
-};
-
-/// block_tables[row, column] = block.
-struct TableEntry {
-  RowId row;
-  std::int32_t column;
-  BlockId block;
-};
-
-/// The KV of block `source` must be copied to block `target`.
-struct BlockCopy {
-  BlockId source;
-  BlockId target;
-};
-
-/// What the device has to do for one forward pass: table_patch, then all copies, then the pass.
-struct Step {
-  std::vector<Slot> slots;  // of the reserved tokens, row after row
-  std::vector<TableEntry> table_patch;
-  std::vector<BlockCopy> copies;
-  RowId oom_row = kNoRow;  // first row that found no block; then all else is empty
-};
-
-struct Stats {
-  std::int64_t num_blocks, num_free, num_idle, num_referenced, num_rows;
-  std::int64_t num_queried_tokens, num_hit_tokens;  // of all prompts acquired
-  std::int64_t num_evicted, num_copied, num_duplicates;
-};
-
-struct Snapshot;
 
 class KVCacheManager {
  public:
@@ -81,17 +43,21 @@ class KVCacheManager {
   explicit KVCacheManager(const Options& options);
 
   std::int64_t num_blocks() const noexcept { return pool_.num_blocks(); }
-  std::int64_t block_size() const noexcept { return pool_.block_size(); }
+  std::int64_t block_size() const noexcept { return block_size_; }
   std::int64_t max_rows() const noexcept { return max_rows_; }
   std::int64_t max_row_blocks() const noexcept { return num_columns_; }
+  std::span<const Group> groups() const noexcept { return groups_; }
 
   /// Puts a prompt into a row; nullopt when blocks or rows are short. At least one token is left to
-  /// compute, so that there are logits to sample from. Expected O(tokens).
+  /// compute, so that there are logits to sample from. With `resume` the prompt is what was matched
+  /// there and `token_ids` behind it; media count from the start of the prompt all the same. Throws
+  /// StaleMatchError when the matched prefix is gone. O(tokens + blocks of the row).
   std::optional<Acquired> Acquire(std::span<const TokenId> token_ids,
-                                  const prefix::Identity& identity);
-  /// Leading tokens that Acquire would find cached now; changes nothing, not even the order of
-  /// eviction. Expected O(tokens).
-  std::int64_t Lookup(std::span<const TokenId> token_ids, const prefix::Identity& identity) const;
+                                  const prefix::Identity& identity, const Match* resume = nullptr);
+  /// The prefix that Acquire would find cached now; changes nothing, not even the order of
+  /// eviction. O(tokens).
+  Match Lookup(std::span<const TokenId> token_ids, const prefix::Identity& identity,
+               const Match* resume = nullptr) const;
   /// Whether a prompt without any cached prefix would be admitted now. O(1).
   bool CanAdmit(std::int64_t num_tokens) const;
 
@@ -115,12 +81,13 @@ class KVCacheManager {
   /// Evicts up to num_blocks idle blocks, oldest first, and returns them.
   std::vector<BlockId> Evict(std::int64_t num_blocks);
 
-  /// slots[i] = slot of token positions[i] of rows[i]; kNoSlot where either is negative.
+  /// slots[i] = slot of token positions[i] of rows[i] in a group; kNoSlot where either is negative,
+  /// or the group has let go of the token.
   void SlotMapping(std::span<const std::int64_t> rows, std::span<const std::int64_t> positions,
-                   std::span<Slot> slots) const;
+                   std::int64_t group, std::span<Slot> slots) const;
 
-  /// int32[max_rows, max_row_blocks], row-major, kNoBlock where nothing is. It changes in place;
-  /// read it while no other thread calls.
+  /// int32[groups, max_rows, max_row_blocks], row-major, kNoBlock where nothing is. It changes in
+  /// place; read it while no other thread calls.
   const BlockId* block_tables() const noexcept { return table_.get(); }
 
   Stats GetStats() const;
@@ -130,80 +97,79 @@ class KVCacheManager {
   void Check() const;
 
  private:
-  struct Row {
-    bool live = false;
-    std::int32_t num_columns = 0;   // blocks in the table
-    std::int32_t num_patched = 0;   // leading columns that the caller's patches already have
-    std::int64_t num_tokens = 0;    // known ids
-    std::int64_t num_computed = 0;  // of them, with KV
-    std::int64_t num_reserved = 0;  // slots handed out, from 0 on; >= num_computed
-    std::vector<std::int64_t> reservations;            // sizes of the unsettled ones, oldest first
-    std::shared_ptr<const prefix::Identity> identity;  // null: nothing to say
-    std::uint64_t mark = 0;                            // of the last call that named the row
-  };
   struct Prompt;
 
-  BlockId* Columns(RowId row) noexcept { return table_.get() + row * num_columns_; }
-  const BlockId* Columns(RowId row) const noexcept { return table_.get() + row * num_columns_; }
-  std::int64_t BlocksFor(std::int64_t num_tokens) const noexcept {
-    return num_tokens / block_size() + (num_tokens % block_size() != 0);
+  std::int64_t num_groups() const noexcept { return static_cast<std::int64_t>(groups_.size()); }
+  BlockId* Columns(std::int64_t group, RowId row) const noexcept {
+    return table_.get() + (group * max_rows_ + row) * num_columns_;
   }
-  Slot SlotOf(RowId row, std::int64_t position) const noexcept {
-    return Slot{Columns(row)[position / block_size()]} * block_size() + position % block_size();
+  RowGroup& At(std::int64_t group, RowId row) noexcept {
+    return row_groups_[static_cast<std::size_t>(row * num_groups() + group)];
+  }
+  const RowGroup& At(std::int64_t group, RowId row) const noexcept {
+    return row_groups_[static_cast<std::size_t>(row * num_groups() + group)];
+  }
+  std::int64_t BlocksFor(std::int64_t num_tokens) const noexcept {
+    return num_tokens / block_size_ + (num_tokens % block_size_ != 0);
   }
   void CheckRowFits(std::int64_t num_tokens, const char* what) const;
-  Prompt Prepare(std::span<const TokenId> token_ids, const prefix::Identity& identity) const;
-  /// Fills `prompt->hits` with the longest published prefix.
-  void FindHits(std::span<const TokenId> token_ids, Prompt* prompt) const noexcept;
-  Extra ExtraOf(const prefix::Identity* identity, std::int64_t column) const;
+  /// Blocks that all groups need for the last `num_columns` columns of a prompt; of a window, as
+  /// many as it has at most when the prompt is computed in chunks of a block.
+  std::int64_t NumNeeded(std::int64_t num_columns) const noexcept;
+
+  // acquire.cc
+  std::vector<std::string> FramedOf(const prefix::Identity& identity) const;
+  Prompt Prepare(std::span<const TokenId> token_ids, const prefix::Identity& identity,
+                 const Match* resume) const;
+  std::int64_t FindHits(const Prompt& prompt, bool whole_path) const;
+  void CheckResume(const Prompt& prompt, bool all) const;
+
+  // manager.cc
   Row& LiveRow(std::int64_t row);
   /// As LiveRow(), and refuses a row that the same call has named before.
   Row& NextRow(std::int64_t row, std::uint64_t mark);
   bool EnsureFreeRow();
   RowId TakeRow() noexcept;
-  bool NeedsCopy(RowId row, std::int64_t position) const noexcept;
-  void ReserveRow(RowId row, std::int64_t num_new, Extra extra, Step* step) noexcept;
-  void SettleRow(RowId row, std::int64_t num_accepted, std::span<const TokenId> token_ids) noexcept;
-  void WriteTokens(RowId row, std::int64_t position, std::span<const TokenId> token_ids) noexcept;
-  void ShrinkTo(RowId row, std::int64_t num_columns) noexcept;
+  void SetTip(Row& row, NodeId tip) noexcept;
+  void ReleaseColumns(std::int64_t group, RowId row, std::int64_t begin, std::int64_t end) noexcept;
+  void ShrinkTo(std::int64_t group, RowId row, std::int64_t num_columns) noexcept;
+  void ShrinkToFit(RowId row) noexcept;
+
+  // step.cc
+  std::int64_t FirstNeeded(std::int64_t group, std::int64_t num_computed) const noexcept {
+    return NumSkippedTokens(groups_[static_cast<std::size_t>(group)], num_computed) / block_size_;
+  }
+  BlockId BlockToCopy(std::int64_t group, RowId row, std::int64_t begin,
+                      std::int64_t end) const noexcept;
+  std::int64_t FirstNew(std::int64_t group, RowId row, std::int64_t end) const noexcept;
+  void CountRow(RowId row, std::int64_t end, std::vector<BlockId>* dropped,
+                std::int64_t* num_needed) noexcept;
+  void ReserveRow(RowId row, std::int64_t begin, Step* step) noexcept;
+  void WriteSlots(std::int64_t group, RowId row, std::int64_t begin, Slot* slots) const noexcept;
+  void SettleRow(RowId row, std::int64_t num_accepted) noexcept;
+  void PullStates(RowId row) noexcept;
+  void PublishFull(RowId row) noexcept;
+
+  // inspect.cc
+  void CheckRow(RowId row) const;
 
   mutable std::mutex mutex_;
-  BlockPool pool_;
+  const std::int64_t block_size_;
+  const std::vector<Group> groups_;
   const std::int64_t max_rows_;
   const std::int64_t num_columns_;
+  ExtraTable extras_;
+  PrefixTree tree_;
+  BlockPool pool_;
   std::unique_ptr<BlockId[]> table_;
-  std::vector<Row> rows_;         // grows to the most rows ever live at once
-  std::vector<RowId> free_rows_;  // a heap, lowest first; its capacity covers rows_
+  mutable std::unique_ptr<NodeId[]> path_;  // scratch of one call
+  std::vector<Row> rows_;                   // grows to the most rows ever live at once
+  std::vector<RowGroup> row_groups_;        // by row and group
+  std::vector<RowId> free_rows_;            // a heap, lowest first; its capacity covers rows_
   std::uint64_t mark_ = 0;
   std::int64_t num_queried_tokens_ = 0;
   std::int64_t num_hit_tokens_ = 0;
   std::int64_t num_copied_ = 0;
-};
-
-/// The comparable state of a manager. Two managers that were called alike have equal snapshots.
-struct Snapshot {
-  struct RowState {
-    RowId row;
-    std::int64_t num_tokens, num_computed, num_reserved;
-    std::vector<std::int64_t> reservations;
-    std::int32_t num_patched;
-    std::vector<BlockId> blocks;
-    std::vector<TokenId> token_ids;
-    friend bool operator==(const RowState&, const RowState&) = default;
-  };
-  struct PublishedBlock {
-    BlockId block;
-    ChainId chain, parent_chain;
-    std::vector<TokenId> token_ids;
-    friend bool operator==(const PublishedBlock&, const PublishedBlock&) = default;
-  };
-  std::vector<RowState> rows;             // ascending
-  std::vector<BlockId> free_stack;        // top first
-  std::int64_t num_touched = 0;           // blocks from here on were never used
-  std::vector<BlockId> idle;              // oldest first
-  std::vector<PublishedBlock> published;  // ascending
-  std::vector<std::int32_t> ref_counts;   // of blocks [0, num_touched)
-  friend bool operator==(const Snapshot&, const Snapshot&) = default;
 };
 
 }  // namespace ctx::kv

@@ -1,5 +1,10 @@
 // Reserve and settle: the two calls around each forward pass.
+//
+// Most rows of a decode step write into a block that is theirs already. For them quick_end and
+// slides_at say so without a look at blocks or tables; the others are counted first, so that a
+// shortfall changes nothing.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "common/error.h"
@@ -15,14 +20,66 @@ void CheckSameLength(const char* a, std::size_t size_a, const char* b, std::size
   }
 }
 
+bool IsQuick(const Row& row, std::int64_t end) {
+  return end <= row.quick_end && row.num_computed < row.slides_at;
+}
+
 }  // namespace
 
-/// Whether the block at `position` exists and may not be written.
-bool KVCacheManager::NeedsCopy(RowId row, std::int64_t position) const noexcept {
-  const std::int64_t column = position / block_size();
-  if (column >= rows_[static_cast<std::size_t>(row)].num_columns) return false;
-  const Block& block = pool_[Columns(row)[column]];
-  return block.published() || block.ref_count > 1;
+/// The block into which tokens [begin, end) would be written though it is published or shared.
+BlockId KVCacheManager::BlockToCopy(std::int64_t group, RowId row, std::int64_t begin,
+                                    std::int64_t end) const noexcept {
+  const RowGroup& at = At(group, row);
+  const std::int64_t column = begin / block_size_;
+  if (column < at.begin || column >= at.end) return kNoBlock;
+  const BlockId id = Columns(group, row)[column];
+  if (id == kNoBlock) return kNoBlock;
+  // A state moves on to the block where the pass ends.
+  if (groups_[static_cast<std::size_t>(group)].kind == GroupKind::kLinearState &&
+      (end - 1) / block_size_ != column) {
+    return kNoBlock;
+  }
+  const Block& block = pool_[id];
+  return block.published() || block.ref_count > 1 ? id : kNoBlock;
+}
+
+/// The first column to allocate so that the row has blocks for slots up to `end`.
+std::int64_t KVCacheManager::FirstNew(std::int64_t group, RowId row,
+                                      std::int64_t end) const noexcept {
+  const std::int64_t first = At(group, row).end;
+  return groups_[static_cast<std::size_t>(group)].kind == GroupKind::kLinearState
+             ? std::max(first, (end - 1) / block_size_)
+             : first;
+}
+
+/// Adds what ReserveRow() will need, less what it lets go, to `num_needed`. The references that it
+/// would take off blocks are taken off and noted in `dropped`, so that the next row's count sees
+/// them.
+void KVCacheManager::CountRow(RowId row_id, std::int64_t end, std::vector<BlockId>* dropped,
+                              std::int64_t* num_needed) noexcept {
+  const Row& row = rows_[static_cast<std::size_t>(row_id)];
+  const auto drop = [&](BlockId block) {
+    dropped->push_back(block);
+    pool_.DropRef(block);
+  };
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    const RowGroup& at = At(group, row_id);
+    const BlockId* columns = Columns(group, row_id);
+    const std::int64_t first = std::min<std::int64_t>(FirstNeeded(group, row.num_computed), at.end);
+    for (std::int64_t column = at.begin; column < first; ++column) {
+      if (columns[column] == kNoBlock) continue;
+      drop(columns[column]);
+      *num_needed -= pool_[columns[column]].ref_count == 0;
+    }
+  }
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    const BlockId source = BlockToCopy(group, row_id, row.num_reserved, end);
+    if (source != kNoBlock) {
+      drop(source);
+      ++*num_needed;
+    }
+    *num_needed += std::max<std::int64_t>(BlocksFor(end) - FirstNew(group, row_id, end), 0);
+  }
 }
 
 Step KVCacheManager::Reserve(std::span<const std::int64_t> rows,
@@ -30,90 +87,137 @@ Step KVCacheManager::Reserve(std::span<const std::int64_t> rows,
   CheckSameLength("rows", rows.size(), "num_new", num_new.size());
   const std::lock_guard lock(mutex_);
   ++mark_;
-  std::size_t num_slots = 0, max_patch = 0;
+  std::size_t num_slots = 0, max_patch = 0, max_dropped = 0;
+  std::vector<std::size_t> slow;
+  slow.reserve(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const Row& row = NextRow(rows[i], mark_);
+    Row& row = NextRow(rows[i], mark_);
     if (num_new[i] < 1 || num_new[i] > kMaxPoolTokens) {
       throw ArgumentError(
           StrCat("num_new[", i, "] is ", num_new[i], "; it must be in 1..", kMaxPoolTokens));
     }
-    CheckRowFits(row.num_reserved + num_new[i], "a row");
-    const std::int64_t num_columns =
-        BlocksFor(std::max(row.num_tokens, row.num_reserved + num_new[i]));
+    const std::int64_t end = row.num_reserved + num_new[i];
     num_slots += static_cast<std::size_t>(num_new[i]);
-    max_patch += static_cast<std::size_t>(num_columns - row.num_patched + 1);
+    if (row.reservations.size() == row.reservations.capacity()) {
+      row.reservations.reserve(2 * row.reservations.size() + 2);
+    }
+    if (IsQuick(row, end)) continue;
+    CheckRowFits(end, "a row");
+    slow.push_back(i);
+    for (std::int64_t group = 0; group < num_groups(); ++group) {
+      const RowGroup& at = At(group, static_cast<RowId>(rows[i]));
+      max_dropped += static_cast<std::size_t>(at.end - at.begin + 1);
+      max_patch += static_cast<std::size_t>(std::max<std::int64_t>(BlocksFor(end), at.end) -
+                                            at.num_patched + 1);
+    }
   }
 
-  // Count what the rows need, in order: a copy takes its reference off the old block, so the last
-  // row that shares a private block may keep it.
   Step step;
-  std::int64_t num_needed = 0;
-  std::size_t num_copies = 0, num_counted = 0;
   std::vector<BlockId> dropped;
-  dropped.reserve(rows.size());
-  for (; num_counted < rows.size() && step.oom_row == kNoRow; ++num_counted) {
-    const auto row_id = static_cast<RowId>(rows[num_counted]);
-    const Row& row = rows_[static_cast<std::size_t>(row_id)];
-    const std::int64_t end = row.num_reserved + num_new[num_counted];
-    num_needed += std::max<std::int64_t>(BlocksFor(end) - row.num_columns, 0);
-    if (NeedsCopy(row_id, row.num_reserved)) {
-      dropped.push_back(Columns(row_id)[row.num_reserved / block_size()]);
-      pool_.DropRef(dropped.back());
-      ++num_needed;
+  dropped.reserve(max_dropped);
+  std::int64_t num_needed = 0;
+  for (const std::size_t i : slow) {
+    const auto row_id = static_cast<RowId>(rows[i]);
+    CountRow(row_id, rows_[static_cast<std::size_t>(row_id)].num_reserved + num_new[i], &dropped,
+             &num_needed);
+    if (num_needed > pool_.num_available()) {
+      step.oom_row = row_id;
+      break;
     }
-    if (num_needed > pool_.num_available()) step.oom_row = row_id;
   }
-  num_copies = dropped.size();
   for (const BlockId block : dropped) pool_.RestoreRef(block);
   if (step.oom_row != kNoRow) return step;
 
   // Everything that can fail comes before the first change.
-  step.slots.reserve(num_slots);
+  step.slots.resize(num_slots * groups_.size());
   step.table_patch.reserve(max_patch);
-  step.copies.reserve(num_copies);
-  std::vector<Extra> extras(rows.size());
+  step.copies.reserve(slow.size() * groups_.size());
+  std::size_t next_slot = 0, next_slow = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    Row& row = rows_[static_cast<std::size_t>(rows[i])];
-    row.reservations.reserve(row.reservations.size() + 1);
-    extras[i] = ExtraOf(row.identity.get(), row.num_reserved / block_size());
-  }
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    ReserveRow(static_cast<RowId>(rows[i]), num_new[i], std::move(extras[i]), &step);
+    const auto row_id = static_cast<RowId>(rows[i]);
+    Row& row = rows_[static_cast<std::size_t>(row_id)];
+    const std::int64_t begin = row.num_reserved;
+    row.num_reserved += num_new[i];
+    row.reservations.push_back(num_new[i]);
+    Slot* slots = step.slots.data() + next_slot;
+    next_slot += static_cast<std::size_t>(num_new[i]);
+    if (next_slow < slow.size() && slow[next_slow] == i) {
+      ++next_slow;
+      ReserveRow(row_id, begin, &step);
+      for (std::int64_t group = 0; group < num_groups(); ++group, slots += num_slots) {
+        WriteSlots(group, row_id, begin, slots);
+      }
+      continue;
+    }
+    for (std::int64_t group = 0; group < num_groups(); ++group, slots += num_slots) {
+      const Slot base = At(group, row_id).slot_base + begin;
+      for (std::int64_t j = 0; j < num_new[i]; ++j) slots[j] = base + j;
+    }
   }
   // Only now may a copied block be reused: within one step no copy's source is another's target.
   for (const BlockCopy& copy : step.copies) pool_.Place(copy.source);
-  num_copied_ += static_cast<std::int64_t>(num_copies);
+  num_copied_ += static_cast<std::int64_t>(step.copies.size());
   return step;
 }
 
-void KVCacheManager::ReserveRow(RowId row_id, std::int64_t num_new, Extra extra,
-                                Step* step) noexcept {
+/// Gives the row what its slots from `begin` up to num_reserved need.
+void KVCacheManager::ReserveRow(RowId row_id, std::int64_t begin, Step* step) noexcept {
   Row& row = rows_[static_cast<std::size_t>(row_id)];
-  BlockId* columns = Columns(row_id);
-  const std::int64_t begin = row.num_reserved;
-  const std::int64_t end = begin + num_new;
-  const auto column = static_cast<std::int32_t>(begin / block_size());
-  if (NeedsCopy(row_id, begin)) {
-    const BlockId source = columns[column];
-    pool_.DropRef(source);
-    const BlockId target = columns[column] = pool_.Allocate();
-    pool_.WriteTokens(target, 0,
-                      pool_.tokens(source).first(static_cast<std::size_t>(begin % block_size())));
-    step->copies.push_back({source, target});
-    if (column < row.num_patched) step->table_patch.push_back({row_id, column, target});
+  const std::int64_t end = row.num_reserved;
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    RowGroup& at = At(group, row_id);
+    const std::int64_t first = std::min<std::int64_t>(FirstNeeded(group, row.num_computed), at.end);
+    if (first <= at.begin) continue;
+    ReleaseColumns(group, row_id, at.begin, first);
+    at.begin = static_cast<std::int32_t>(first);
   }
-  const std::int64_t num_columns = BlocksFor(end);
-  while (row.num_columns < num_columns) columns[row.num_columns++] = pool_.Allocate();
-  pool_.SetExtra(columns[column], std::move(extra));
+  const std::int64_t last_column = (end - 1) / block_size_;
+  row.quick_end = (last_column + 1) * block_size_;
+  row.slides_at = std::numeric_limits<std::int64_t>::max();
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    RowGroup& at = At(group, row_id);
+    BlockId* columns = Columns(group, row_id);
+    const BlockId source = BlockToCopy(group, row_id, begin, end);
+    if (source != kNoBlock) {
+      const auto column = static_cast<std::int32_t>(begin / block_size_);
+      pool_.DropRef(source);
+      columns[column] = pool_.Allocate();
+      step->copies.push_back({source, columns[column]});
+      if (column < at.num_patched) {
+        step->table_patch.push_back(
+            {row_id, column, columns[column], static_cast<std::int32_t>(group)});
+      }
+    }
+    for (std::int64_t column = FirstNew(group, row_id, end); column <= last_column; ++column) {
+      columns[column] = pool_.Allocate();
+    }
+    at.end = std::max(at.end, static_cast<std::int32_t>(last_column + 1));
+    for (std::int32_t column = std::max(at.num_patched, at.begin); column < at.end; ++column) {
+      if (columns[column] == kNoBlock) continue;
+      step->table_patch.push_back(
+          {row_id, column, columns[column], static_cast<std::int32_t>(group)});
+    }
+    at.num_patched = at.end;
+    at.slot_base = (Slot{columns[last_column]} - last_column) * block_size_;
+    row.slides_at =
+        std::min(row.slides_at, SkippedFrom(groups_[static_cast<std::size_t>(group)],
+                                            (at.begin + std::int64_t{1}) * block_size_));
+  }
+}
 
-  for (; row.num_patched < row.num_columns; ++row.num_patched) {
-    step->table_patch.push_back({row_id, row.num_patched, columns[row.num_patched]});
+/// The slots of positions [begin, num_reserved) of a row.
+void KVCacheManager::WriteSlots(std::int64_t group, RowId row_id, std::int64_t begin,
+                                Slot* slots) const noexcept {
+  const BlockId* columns = Columns(group, row_id);
+  const std::int64_t end = rows_[static_cast<std::size_t>(row_id)].num_reserved;
+  std::int64_t column = begin / block_size_;
+  for (std::int64_t position = begin; position < end; ++column) {
+    const std::int64_t column_end = std::min((column + 1) * block_size_, end);
+    const Slot base = (Slot{columns[column]} - column) * block_size_;
+    for (; position < column_end; ++position) {
+      *slots++ = columns[column] == kNoBlock ? kNoSlot : base + position;
+    }
   }
-  for (std::int64_t position = begin; position < end; ++position) {
-    step->slots.push_back(SlotOf(row_id, position));
-  }
-  row.num_reserved = end;
-  row.reservations.push_back(num_new);
 }
 
 void KVCacheManager::Settle(std::span<const std::int64_t> rows,
@@ -124,14 +228,13 @@ void KVCacheManager::Settle(std::span<const std::int64_t> rows,
   if (!indptr.empty()) CheckSameLength("rows plus one", rows.size() + 1, "indptr", indptr.size());
   const std::lock_guard lock(mutex_);
   ++mark_;
-  const auto num_unknown = [&](std::size_t i) {
-    const Row& row = rows_[static_cast<std::size_t>(rows[i])];
-    return std::max<std::int64_t>(row.num_computed + num_accepted[i] - row.num_tokens, 0);
+  const auto num_unknown = [](const Row& row, std::int64_t accepted) {
+    return std::max<std::int64_t>(row.num_computed + accepted - row.num_tokens, 0);
   };
   std::int64_t total = 0;
   if (!indptr.empty() && indptr[0] != 0) throw ArgumentError("indptr must begin with 0");
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const Row& row = NextRow(rows[i], mark_);
+    Row& row = NextRow(rows[i], mark_);
     if (row.reservations.empty()) {
       throw ArgumentError(StrCat("row ", rows[i], " has nothing reserved to settle"));
     }
@@ -144,7 +247,9 @@ void KVCacheManager::Settle(std::span<const std::int64_t> rows,
       throw ArgumentError(StrCat("row ", rows[i], " cannot give up tokens while ",
                                  row.reservations.size() - 1, " younger reservations are out"));
     }
-    total += num_unknown(i);
+    const std::int64_t count = num_unknown(row, num_accepted[i]);
+    row.tail.Reserve(count);
+    total += count;
     if (!indptr.empty() && indptr[i + 1] != total) {
       throw ArgumentError(StrCat("indptr[", i + 1, "] is ", indptr[i + 1], "; the rows up to ",
                                  rows[i], " have ", total, " ids that no prompt told"));
@@ -156,40 +261,74 @@ void KVCacheManager::Settle(std::span<const std::int64_t> rows,
                                " that no prompt told"));
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto count = static_cast<std::size_t>(num_unknown(i));
-    SettleRow(static_cast<RowId>(rows[i]), num_accepted[i], token_ids.first(count));
-    token_ids = token_ids.subspan(count);
+    Row& row = rows_[static_cast<std::size_t>(rows[i])];
+    const std::int64_t count = num_unknown(row, num_accepted[i]);
+    row.tail.Append(token_ids.first(static_cast<std::size_t>(count)));
+    token_ids = token_ids.subspan(static_cast<std::size_t>(count));
+    row.num_tokens += count;
+    SettleRow(static_cast<RowId>(rows[i]), num_accepted[i]);
   }
 }
 
-void KVCacheManager::SettleRow(RowId row_id, std::int64_t num_accepted,
-                               std::span<const TokenId> token_ids) noexcept {
+void KVCacheManager::SettleRow(RowId row_id, std::int64_t num_accepted) noexcept {
   Row& row = rows_[static_cast<std::size_t>(row_id)];
-  WriteTokens(row_id, row.num_tokens, token_ids);
-  row.num_tokens += static_cast<std::int64_t>(token_ids.size());
-
-  const std::int64_t first_full = row.num_computed / block_size();
-  row.num_computed += num_accepted;
-  const BlockId* columns = Columns(row_id);
-  for (std::int64_t column = first_full; column < row.num_computed / block_size(); ++column) {
-    pool_.Publish(columns[column], column == 0 ? kNoBlock : columns[column - 1]);
-  }
-
-  if (num_accepted < row.reservations.front()) row.num_reserved = row.num_computed;
+  const bool all = num_accepted == row.reservations.front();
   row.reservations.erase(row.reservations.begin());
-  ShrinkTo(row_id, BlocksFor(std::max(row.num_tokens, row.num_reserved)));
+  row.num_computed += num_accepted;
+  if (row.num_computed >= row.full_at) PublishFull(row_id);
+  if (!all) {
+    if (num_accepted > 0) PullStates(row_id);
+    row.num_reserved = row.num_computed;
+    row.quick_end = 0;
+    ShrinkToFit(row_id);
+  }
 }
 
-void KVCacheManager::WriteTokens(RowId row, std::int64_t position,
-                                 std::span<const TokenId> token_ids) noexcept {
-  while (!token_ids.empty()) {
-    const std::int64_t offset = position % block_size();
-    const auto room = static_cast<std::size_t>(block_size() - offset);
-    const auto part = token_ids.first(std::min(room, token_ids.size()));
-    pool_.WriteTokens(Columns(row)[position / block_size()], offset, part);
-    token_ids = token_ids.subspan(part.size());
-    position += static_cast<std::int64_t>(part.size());
+/// A linear state is where its last pass left it, though that pass went further than was accepted:
+/// the block moves to the column in which the accepted tokens end.
+void KVCacheManager::PullStates(RowId row_id) noexcept {
+  const auto column = static_cast<std::int32_t>(
+      BlocksFor(rows_[static_cast<std::size_t>(row_id)].num_computed) - 1);
+  for (std::int64_t group = 0; group < num_groups(); ++group) {
+    RowGroup& at = At(group, row_id);
+    if (groups_[static_cast<std::size_t>(group)].kind != GroupKind::kLinearState ||
+        column >= at.end - 1) {
+      continue;
+    }
+    BlockId* columns = Columns(group, row_id);
+    ReleaseColumns(group, row_id, column, column + 1);
+    std::swap(columns[column], columns[at.end - 1]);
+    at.num_patched = std::min(at.num_patched, column);
   }
+}
+
+/// Makes the whole blocks behind the tip findable.
+void KVCacheManager::PublishFull(RowId row_id) noexcept {
+  Row& row = rows_[static_cast<std::size_t>(row_id)];
+  if (row.num_computed % block_size_ == 0) row.exact_at = row.num_computed;
+  const std::int64_t quick_end = row.quick_end;
+  for (; row.num_computed >= row.full_at; row.tail.PopFront(block_size_)) {
+    while (!tree_.has_room()) pool_.EvictOldest();
+    const std::int64_t column = tree_.depth(row.tip);
+    const auto index = static_cast<std::size_t>(column);
+    const NodeId node =
+        tree_.FindOrAdd(row.tip, row.tail.all().first(static_cast<std::size_t>(block_size_)),
+                        index < row.extras.size() ? row.extras[index] : kNoExtra);
+    for (std::int64_t group = 0; group < num_groups(); ++group) {
+      const RowGroup& at = At(group, row_id);
+      if (column < at.begin || column >= at.end) continue;
+      const BlockId block = Columns(group, row_id)[column];
+      if (block == kNoBlock) continue;
+      // A state stands for the whole block only if a pass ended there.
+      if (groups_[static_cast<std::size_t>(group)].kind == GroupKind::kLinearState &&
+          row.exact_at != row.full_at) {
+        continue;
+      }
+      pool_.Publish(block, node, group);
+    }
+    SetTip(row, node);
+  }
+  row.quick_end = quick_end;  // blocks behind the whole ones are written as before
 }
 
 }  // namespace ctx::kv
