@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,20 @@ import pytest
 from ctxengine.budget import Budget, Item, Section, plan
 from ctxengine.chat import count_messages, count_request
 from ctxengine.errors import ArgumentError, BudgetExceeded
-from ctxengine.tokenize import get_encoding
+from ctxengine.tokenize import Encoding, get_encoding
 
 NUM_CONVERSATIONS = int(os.environ.get("CTXENGINE_PLAN_CONVERSATIONS", "300"))
-TEMPLATES = ["qwen2", "qwen3", "qwen3-instruct-2507"]
+TEMPLATES = ["qwen2", "qwen3", "qwen3-instruct-2507", "gemma3", "mistral-v7", "mistral-v13"]
+# The control tokens of those whose vocabulary we have not: gpt2's words do for a plan.
+CONTROL_TOKENS = {
+    "gemma3": ["<bos>", "<start_of_turn>", "<end_of_turn>"],
+    "mistral-v7": [
+        "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
+        "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+        "[TOOL_CONTENT]", "[CALL_ID]", "[ARGS]",
+    ],
+}  # fmt: skip
+CONTROL_TOKENS["mistral-v13"] = CONTROL_TOKENS["mistral-v7"]
 PIECES = [
     "alpha ",
     "beta ",
@@ -45,6 +56,19 @@ class Case(NamedTuple):
     history: list[Any]
     options: dict[str, Any]
     is_roomy: bool  # what is kept in any case surely leaves the cap its room
+
+
+@cache
+def encoding_of(template: str) -> Encoding:
+    if template not in CONTROL_TOKENS:
+        return get_encoding("qwen2" if template == "qwen2" else "qwen3")
+    words = get_encoding("gpt2")
+    return Encoding(
+        template,
+        pat_str=words._pat_str,
+        mergeable_ranks=words._mergeable_ranks,
+        special_tokens={spelling: 50257 + i for i, spelling in enumerate(CONTROL_TOKENS[template])},
+    )
 
 
 def text(rng: random.Random, most: int) -> str:
@@ -75,15 +99,15 @@ def items(rng: random.Random, most: int, *, may_pin: bool) -> list[Item]:
     return made
 
 
-def rounds(rng: random.Random, count: int) -> Iterator[list[Any]]:
+def rounds(rng: random.Random, count: int, *, reasons: bool) -> Iterator[list[Any]]:
     for k in range(count):
         calls = [
-            {"id": f"c{k}{i}", "type": "function",
+            {"id": f"call{k:03}{i:02}", "type": "function",
              "function": {"name": "f", "arguments": json.dumps({"q": text(rng, 5)})}}
             for i in range(rng.randint(1, 3))
         ]  # fmt: skip
         answer = {"role": "assistant", "content": None, "tool_calls": calls}
-        if rng.random() < 0.3:
+        if reasons and rng.random() < 0.3:
             answer["reasoning_content"] = text(rng, 20)
         results = [
             {"role": "tool", "tool_call_id": call["id"], "content": text(rng, 40)} for call in calls
@@ -112,12 +136,18 @@ def calls_of(seed: int) -> Iterator[Case]:
     limit = rng.choice([None, rng.randint(0, 200)])
     fit = rng.choice([None, "drop_oldest", "truncate"])
     bounds = [Section("retrieval", max_tokens=limit, fit=fit)]  # type: ignore[arg-type]
+    # Gemma shows one system message and no tools; Mistral no reasoning, and no empty answer.
+    is_gemma, is_mistral = template == "gemma3", template.startswith("mistral")
     history: list[Any] = [{"role": "system", "content": "s"}] if rng.random() < 0.3 else []
+    # Where no system message is, the first message of these has what begins a prompt, and in Gemma
+    # the system's text: so whether there is one must not change.
+    is_in_turn = is_gemma or is_mistral
+    only_system = rng.choice([None, text(rng, 8)]) if not (is_gemma and history) else None
 
     def call() -> Case:
         brought: dict[str, Any] = {
-            "system": rng.choice([None, text(rng, 8)]),
-            "tools": tools(rng, 2) or None,
+            "system": only_system if is_in_turn else rng.choice([None, text(rng, 8)]),
+            "tools": None if is_gemma else tools(rng, 2) or None,
             "retrieval": items(rng, 5, may_pin=not is_roomy),
             "sections": bounds,
         }
@@ -129,15 +159,15 @@ def calls_of(seed: int) -> Iterator[Case]:
         if rng.random() < 0.5:
             yield call()
         loop = rng.choice([0, 0, 0, 2]) if rng.random() < 0.9 else 12
-        for messages in rounds(rng, loop):
+        for messages in rounds(rng, 0 if is_gemma else loop, reasons=not is_mistral):
             history += messages
             if rng.random() < 0.5:
                 yield call()
-        history.append({"role": "assistant", "content": text(rng, 60)})
+        history.append({"role": "assistant", "content": "a" * is_mistral + text(rng, 60)})
 
 
 def check_messages(case: Case, made: Any) -> None:
-    messages, encoding = list(made.messages), get_encoding(made.encoding.name)
+    messages, encoding = list(made.messages), encoding_of(case.template)
     counted = count_messages(
         messages, encoding, template=case.template, tools=list(made.tools) or None
     )
@@ -196,7 +226,9 @@ def check_texts(case: Case, made: Any) -> None:
 
 def sizes_between_places(case: Case, encoding: Any) -> list[int]:
     """Tokens from each place where the history can be cut to the next, as later prompts show it."""
-    shown = [*case.history, {"role": "user", "content": "x"}]
+    in_turn = case.template == "gemma3" and case.history[-1]["role"] == "user"
+    later = {"role": "assistant" if in_turn else "user", "content": "x"}
+    shown = [*case.history, later]
     counted = count_request({"messages": shown}, encoding, template=case.template).messages
     sizes: list[int] = []
     before = ""
@@ -215,7 +247,7 @@ def check_conversation(seed: int) -> int:
     moves = planned = 0
     last_start = None
     for case in calls_of(seed):
-        encoding = get_encoding("qwen2" if case.template == "qwen2" else "qwen3")
+        encoding = encoding_of(case.template)
         try:
             made = plan(
                 case.budget, encoding, template=case.template, history=case.history, **case.options
@@ -246,6 +278,7 @@ def check_conversation(seed: int) -> int:
                 encoding,
                 template=case.template,
                 history=case.history,
+                system=case.options["system"] if case.template in CONTROL_TOKENS else None,
                 grid=case.options["grid"],
                 history_cap=case.options["history_cap"],
             )
@@ -288,7 +321,7 @@ def digest(num_conversations: int) -> str:
             try:
                 made = plan(
                     case.budget,
-                    "qwen2" if case.template == "qwen2" else "qwen3",
+                    encoding_of(case.template),
                     template=case.template,
                     history=case.history,
                     **case.options,
