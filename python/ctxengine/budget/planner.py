@@ -378,7 +378,7 @@ def plan(
         has_texts = any(texts)
         cache = plan_cache(
             provider,
-            request_of(messages, tools_list, draft.native),
+            request_of(messages, tools_list),
             counts_of(message_tokens, dict(draft.rows)["tools"], draft.used),
             stable=_SHARED[placement] if has_texts else "all",
             previous=previous,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ctxengine.budget.request import Budget
-from ctxengine.chat.convert import chat_message
+from ctxengine.chat.convert import chat_message, convert_messages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +30,11 @@ def share(tokens: int, window: int) -> float:
     return tokens / window if window else 0.0
 
 
-def request_of(
-    messages: Sequence[Any], tools: Sequence[Any], native: Sequence[Converted]
-) -> dict[str, Any]:
+def request_of(messages: Sequence[Any], tools: Sequence[Any]) -> dict[str, Any]:
     """Return messages and tools as the body of a chat completions request has them."""
     shown = [
-        message if isinstance(message, Mapping) else chat_message(same)
-        for message, same in zip(messages, native, strict=True)
+        message if isinstance(message, Mapping) else chat_message(convert_messages([message])[0])
+        for message in messages
     ]
     return {"messages": shown} | ({"tools": list(tools)} if tools else {})
 
@@ -304,7 +302,7 @@ class Plan:
 
         Mappings are the caller's own objects; other messages are written as mappings.
         """
-        return request_of(self.messages, self.tools, self._counted[0])
+        return request_of(self.messages, self.tools)
 
     @property
     def counts(self) -> dict[str, Any]:
