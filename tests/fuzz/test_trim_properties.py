@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ctxengine import _core
 from ctxengine.budget import Budget, plan, trim_messages
-from ctxengine.chat import Template, count_messages, count_request
+from ctxengine.chat import Conversation, Template, count_messages, count_request
 from ctxengine.chat.convert import convert_messages, convert_tools
 from ctxengine.chat.table import count_table, message_memory
 from ctxengine.errors import BudgetExceeded
@@ -228,3 +228,42 @@ def test_a_plan_counts_each_message_as_the_whole_prompt_does(name: str) -> None:
         assert made.used == report.total
         assert made.message_tokens == report.messages
         assert sum(section.tokens for section in made.sections) == made.used
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_conversation_knows_what_of_it_fits(name: str) -> None:
+    rng = random.Random(f"fit {name}")
+    encoding, template = encoding_for(name), template_for(name)
+    num_cut = 0
+    for _ in range(NUM_CONVERSATIONS):
+        messages = conversation(rng, name, rng.randint(1, 8))
+        tools = TOOLS if name in WITH_TOOLS and name != "llama3.1" and rng.random() < 0.3 else None
+        chat = Conversation(encoding, template=template, tools=tools)
+        shown: list[Any] = []
+
+        def count(kept: list[Any], tools: Any = tools) -> int:
+            return count_messages(kept, encoding, template=template, tools=tools)
+
+        for message in messages:
+            chat.append(message)
+            shown.append(message)
+            if rng.random() < 0.7:
+                continue
+            limit = rng.choice([chat.count, chat.count - 1, rng.randint(0, chat.count)])
+            wraps = template._native.wraps_tool_results
+            expected = oracle(shown, count, limit, wraps)
+            if expected is None:
+                with pytest.raises(BudgetExceeded):
+                    chat.fit(limit)
+                continue
+            fit = chat.fit(limit)
+            kept = [*range(fit.lead), *fit.carried, *range(fit.start, len(shown))]
+            assert kept == expected
+            assert fit.tokens == count([shown[i] for i in kept]) <= limit
+            num_cut += len(kept) < len(shown)
+            if rng.random() < 0.3:
+                other = chat.fork()
+                other.replace_span(fit.lead, fit.start, [shown[i] for i in fit.carried])
+                assert other.count == fit.tokens == other.fit(limit).tokens
+                assert chat.fit(limit) == fit
+    assert num_cut > NUM_CONVERSATIONS / 3

@@ -16,7 +16,13 @@ from typing import Any
 import pytest
 from ctxengine import _core
 from ctxengine.budget import plan, trim_messages
-from ctxengine.chat import Template, cache_clear, count_messages, encode_messages
+from ctxengine.chat import (
+    Conversation,
+    Template,
+    cache_clear,
+    count_messages,
+    encode_messages,
+)
 from ctxengine.chat.table import count_table
 from ctxengine.errors import ArgumentError, BudgetExceeded, UnknownTokenError
 from ctxengine.tokenize import get_encoding
@@ -408,3 +414,34 @@ def test_calls_in_parts_are_grouped_with_their_results() -> None:
     messages[2]["content"][0]["tool_use_id"] = "t2"
     with pytest.raises(ArgumentError, match=r"history\[2\].tool_call_id"):
         trim_messages(messages, "qwen2", max_tokens=whole)
+
+
+def test_a_conversation_that_does_not_fit_or_add_up_says_so() -> None:
+    talk = Conversation("qwen2", messages=chat())
+    with pytest.raises(BudgetExceeded) as caught:
+        talk.fit(1)
+    assert talk.fit(caught.value.needed_tokens).tokens == caught.value.needed_tokens
+    harmony = Conversation("o200k_harmony", template="gpt-oss", messages=chat())
+    with pytest.raises(ArgumentError, match="gpt-oss"):
+        harmony.fit(1000)
+    talk.append({"role": "tool", "content": "of no call"})
+    for _ in range(2):
+        with pytest.raises(ArgumentError, match=r"messages\[42\]"):
+            talk.fit(1000)
+    talk.replace_span(42, 43)
+    assert talk.fit(MOST).start == talk.fit(MOST).lead
+    with pytest.raises(ArgumentError):
+        Conversation("qwen2").fit(1000)
+    with pytest.raises(TypeError):
+        talk.fit(1.5)  # type: ignore[arg-type]
+
+
+def test_sampled_ids_count_as_they_are() -> None:
+    talk = Conversation("qwen2", messages=chat(3))
+    split = [talk.encoding.encode_single_token(byte) for byte in "sampled"]
+    talk.append_generated(split)
+    talk.append({"role": "user", "content": "and?"})
+    fit = talk.fit(talk.count - 1)
+    assert fit.start > fit.lead
+    talk.replace_span(fit.lead, fit.start)
+    assert talk.count == fit.tokens

@@ -9,7 +9,7 @@ from ctxengine import _core
 from ctxengine.chat.convert import Converted, convert_messages, convert_tools
 from ctxengine.chat.table import count_table
 from ctxengine.chat.template import Template, resolve
-from ctxengine.errors import ArgumentError
+from ctxengine.errors import ArgumentError, BudgetExceeded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +55,27 @@ class Generated(NamedTuple):
 
     num_kept: int
     changed_from: int
+
+
+class Fit(NamedTuple):
+    """What of a conversation fits: so many leading messages, `carried`, and all from `start` on.
+
+    Attributes
+    ----------
+    lead : int
+        The system messages that the conversation begins with are kept.
+    carried : range
+        The user's message of the turn that is cut inside, with what belongs to it; mostly empty.
+    start : int
+        The first message of the part that is kept.
+    tokens : int
+        The count of all that is kept, the beginning of the assistant's reply included.
+    """
+
+    lead: int
+    carried: range
+    start: int
+    tokens: int
 
 
 class Conversation:
@@ -198,6 +219,37 @@ class Conversation:
             raise ArgumentError(f"replace_span: [{begin}, {end}) must not be negative")
         self._native.replace(begin, end, convert_messages(messages), "messages", count_table())
         return self._native.count if len(self) else 0
+
+    def fit(self, max_tokens: int) -> Fit:
+        """Return what to keep so that the conversation takes at most so many tokens.
+
+        As :func:`ctxengine.budget.trim_messages` with ``cut="tight"``; nothing is changed. To go on
+        with what is kept::
+
+            fit = chat.fit(100_000)
+            chat.replace_span(fit.lead, fit.start, [messages[i] for i in fit.carried])
+
+        Raises
+        ------
+        BudgetExceeded
+            When what must be kept is larger, with both numbers.
+        ArgumentError
+            For a template that shows messages by what stands beside them (harmony, Mistral, Gemma,
+            DeepSeek, and Llama 3.1 with tools), for a result without its call and for a call
+            without its result.
+
+        Notes
+        -----
+        O(log messages), and O(1) for each message that is new since the last call.
+        """
+        lead, begin, end, start, tokens = self._native.fit(max_tokens)
+        if tokens > max_tokens:
+            raise BudgetExceeded(
+                f"what must be kept takes {tokens} tokens, {max_tokens} are available",
+                tokens,
+                max_tokens,
+            )
+        return Fit(lead, range(begin, end), start, tokens)
 
     def fork(self) -> Conversation:
         """Return a conversation that goes on from here by itself; all is shared until then.

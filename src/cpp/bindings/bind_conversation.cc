@@ -118,6 +118,15 @@ py::tuple Counts(const LiveConversation& self) {
       counts.template_tokens);
 }
 
+py::tuple Fit(const LiveConversation& self, std::int64_t max_tokens) {
+  LiveConversation::Cut cut{};
+  {
+    const ReleaseGil release;
+    cut = self.Fit(max_tokens);
+  }
+  return py::make_tuple(cut.lead, cut.carried_begin, cut.carried_end, cut.start, cut.tokens);
+}
+
 template <auto kMember>
 auto Get(const LiveConversation& self) {
   const ReleaseGil release;
@@ -141,6 +150,7 @@ void RegisterConversation(py::module_& module) {
       .def("fork", &Fork)
       .def("since", &Since, py::arg("branch"), py::arg("version"), py::pos_only())
       .def("counts", &Counts)
+      .def("fit", &Fit, py::arg("max_tokens"), py::pos_only())
       .def_property_readonly("cursor", &Cursor)
       .def_property_readonly("ids", &Ids)
       .def_property_readonly("count", &Get<&LiveConversation::count>)

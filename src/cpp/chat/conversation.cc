@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "chat/count.h"
+#include "chat/message_sums.h"
 #include "chat/sampled_ids.h"
 #include "common/error.h"
 #include "common/str_cat.h"
@@ -345,6 +346,7 @@ void LiveConversation::Apply(const Edit& edit, CountTable* table, Generated* gen
   std::ranges::copy(ends, new_chunks + first_chunk + same);
   chunks_.Commit(num_chunks);
   if (!appends) {
+    groups_.reset();
     std::ranges::move(replaced.begin() + static_cast<std::ptrdiff_t>(edit.begin), replaced.end(),
                       new_messages + edit.begin);
     if (num_after <= num_before) {
@@ -400,6 +402,71 @@ LiveConversation::Counts LiveConversation::counts() const {
          : counts.per_message[static_cast<std::size_t>(chunk.message)]) += num_tokens;
   }
   return counts;
+}
+
+// Tokens of the chunks before those of a message; what no message owns stands around all others.
+std::int64_t LiveConversation::TokensBeforeMessage(std::size_t message) const noexcept {
+  const auto chunks = chunks_.span();
+  const auto is_owned = [](const ChunkEnd& chunk) { return chunk.message != kTemplateOwned; };
+  const auto begin = std::ranges::find_if(chunks, is_owned);
+  const auto end = std::find_if(chunks.rbegin(), chunks.rend(), is_owned).base();
+  const auto first = std::lower_bound(begin, std::max(begin, end), message,
+                                      [](const ChunkEnd& chunk, std::size_t index) {
+                                        return static_cast<std::size_t>(chunk.message) < index;
+                                      });
+  return static_cast<std::int64_t>(TokensBefore(static_cast<std::size_t>(first - chunks.begin())));
+}
+
+LiveConversation::Cut LiveConversation::Fit(std::int64_t max_tokens) const {
+  const std::lock_guard lock(mutex_);
+  RequireMessage();
+  if (!AddsUp(family_, !tools_json_.empty())) {
+    throw ArgumentError(StrCat("template '", family_.name,
+                               "' shows messages by what stands beside them: what a part of the "
+                               "conversation takes is known when it is planned, or replaced"));
+  }
+  if (!groups_) groups_.emplace(family_.wraps_tool_results);
+  try {
+    for (std::size_t i = groups_->num_messages(); i < messages_.size(); ++i) {
+      groups_->Add(FactsOf(messages_[i]), "messages");
+    }
+  } catch (...) {
+    groups_.reset();
+    throw;
+  }
+  const MessageGroups& groups = *groups_;
+  const auto all = static_cast<std::int64_t>(TokensBefore(chunks_.size()));
+  const std::size_t lead = groups.lead();
+  if (groups.size() == 0) return {lead, lead, lead, lead, all};
+  const std::int64_t head_end = TokensBeforeMessage(lead);
+  const auto cut_at = [&](std::size_t place) {
+    const std::size_t group = groups.places()[place];
+    const std::size_t start = groups.begin_of(group);
+    Cut cut{lead, start, start, start, all};
+    std::int64_t gone = TokensBeforeMessage(start) - head_end;
+    if (const std::size_t user = groups.heads()[group];
+        user != MessageGroups::kNone && user < group) {
+      cut.carried_begin = groups.begin_of(user);
+      cut.carried_end = groups.begin_of(user + 1);
+      gone -= TokensBeforeMessage(cut.carried_end) - TokensBeforeMessage(cut.carried_begin);
+    }
+    // The token that Llama 3's prompts begin with counts as the first message's.
+    const bool begins_anew = lead == 0 && start > 0 && cut.carried_begin > 0;
+    if (begins_anew && family_.render == RenderLlama3) --gone;
+    cut.tokens -= gone;
+    return cut;
+  };
+  std::size_t low = 0;
+  std::size_t high = groups.places().size() - 1;
+  while (low < high) {  // a later place never takes more
+    const std::size_t middle = low + (high - low) / 2;
+    if (cut_at(middle).tokens <= max_tokens) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return cut_at(low);
 }
 
 LiveConversation::Ids LiveConversation::ids() const {

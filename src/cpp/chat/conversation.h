@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "chat/count_table.h"
+#include "chat/groups.h"
 #include "chat/message.h"
 #include "chat/template.h"
 #include "chat/tip_buffer.h"
@@ -50,6 +51,16 @@ class LiveConversation {
   struct Counts {
     std::vector<std::int64_t> per_message;
     std::int64_t template_tokens;
+  };
+
+  /// What is kept: the first `lead` messages, those from `carried_begin` to `carried_end`, and
+  /// those from `start` on.
+  struct Cut {
+    std::size_t lead;
+    std::size_t carried_begin;
+    std::size_t carried_end;
+    std::size_t start;
+    std::int64_t tokens;  ///< of what is kept
   };
 
   /// Throws ArgumentError as ValidateEncoding, and for tools that the family cannot show.
@@ -86,6 +97,12 @@ class LiveConversation {
   std::int64_t count() const;
   /// The messages' and the template's own. O(chunks).
   Counts counts() const;
+  /// The first place between groups (MessageGroups) from which on all fits into `max_tokens`, with
+  /// the system's leading messages, the newest group, and the user's message that began its turn or
+  /// the one that is cut inside; the last place where nothing fits. Throws ArgumentError for a
+  /// family whose prompts do not add up (Template::sums), and as MessageGroups. O(log messages),
+  /// and O(1) for each message since the last call; O(messages) after a replacement.
+  Cut Fit(std::int64_t max_tokens) const;
   /// Throws ArgumentError for a count rule. The ids stay as they are when the conversation goes on.
   Ids ids() const;
   /// Index of the first id that the last change changed or added.
@@ -116,6 +133,7 @@ class LiveConversation {
   void RequireIds() const;
   void RequireMessage() const;
   std::size_t TokensBefore(std::size_t chunk) const noexcept;
+  std::int64_t TokensBeforeMessage(std::size_t message) const noexcept;
 
   const std::shared_ptr<const tokenize::Encoding> encoding_;
   const Template& family_;
@@ -129,6 +147,7 @@ class LiveConversation {
   TipBuffer<Text> texts_;        // one each
   TipBuffer<ChunkEnd> chunks_;
   TipBuffer<TokenId> ids_;
+  mutable std::optional<MessageGroups> groups_;  // of the first messages, as far as asked for
   std::vector<Change> changes_;   // of each version the changes since: minima, so both increase
   std::vector<Cursor> branches_;  // each up to which version; the last is our own
   std::uint64_t version_ = 0;
