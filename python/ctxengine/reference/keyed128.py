@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from typing import Any
 
 __all__ = ["Keyed128", "block_hashes", "framed"]
 
@@ -59,13 +60,17 @@ def _nh(words: list[int], key: tuple[int, ...]) -> int:
 
 def framed(
     cache_salt: str | None,
-    extra_keys: tuple[tuple[str | int, ...], ...],
+    extra_keys: tuple[tuple[Any, ...], ...],
     begin: int,
     block_size: int,
     *,
     first: bool,
+    embeds_from: int = 0,
 ) -> bytes:
-    """Encode what distinguishes the block at token `begin`: fields of tag, length, value."""
+    """Encode what distinguishes the block at token `begin`: fields of tag, length, value.
+
+    Row `embeds_from` of the embeddings belongs to token 0.
+    """
 
     def field(tag: int, value: bytes) -> bytes:
         return bytes([tag]) + struct.pack("<Q", len(value)) + value
@@ -79,12 +84,14 @@ def framed(
     for key in extra_keys:
         if key[0] == "mm":
             _, identifier, offset, length = key
-            assert isinstance(offset, int)
-            assert isinstance(length, int)
             start, end = offset - begin, offset + length - begin
             if start < block_size and end > 0:
                 out += field(4, str(identifier).encode())
                 out += field(5, struct.pack("<qq", start, min(end, block_size)))
+    for key in extra_keys:
+        if key[0] == "prompt_embeds":
+            at = embeds_from + begin
+            out += field(6, hashlib.sha256(key[1][at : at + block_size].tobytes()).digest())
     return out
 
 
@@ -94,15 +101,18 @@ def block_hashes(
     *,
     seed: bytes,
     cache_salt: str | None = None,
-    extra_keys: tuple[tuple[str | int, ...], ...] = (),
+    extra_keys: tuple[tuple[Any, ...], ...] = (),
     parent: bytes | None = None,
+    embeds_from: int = 0,
 ) -> list[bytes]:
     """Hash every full block; the arguments are those of `ctxengine.prefix.BlockHasher`."""
     key = Keyed128(seed)
     hashes: list[bytes] = []
     for begin in range(0, len(token_ids) - block_size + 1, block_size):
         first = begin == 0 and parent is None
-        extra = framed(cache_salt, extra_keys, begin, block_size, first=first)
+        extra = framed(
+            cache_salt, extra_keys, begin, block_size, first=first, embeds_from=embeds_from
+        )
         previous = hashes[-1] if hashes else parent or bytes(16)
         hashes.append(key.block(previous, token_ids[begin : begin + block_size], extra))
     return hashes

@@ -1,12 +1,17 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <deque>
+#include <numeric>
+
 #include "bindings/arguments.h"
 #include "bindings/bindings.h"
 #include "bindings/identity.h"
 #include "bindings/int_array.h"
 #include "bindings/release_gil.h"
 #include "common/error.h"
+#include "common/str_cat.h"
 #include "prefix/block_hasher.h"
 
 namespace ctx::bindings {
@@ -15,11 +20,10 @@ namespace {
 
 using prefix::BlockHasher;
 
-constexpr std::size_t kReleaseGilTokens = 4096;  // about 30 us of hashing
+constexpr std::size_t kReleaseGilTokens = 4096;  // about 25 us of hashing
 
-std::span<const std::uint8_t> BytesOf(const py::bytes& bytes) {
-  const std::string_view view = bytes;
-  return {reinterpret_cast<const std::uint8_t*>(view.data()), view.size()};
+std::span<const std::uint8_t> BytesOf(std::string_view bytes) {
+  return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
 }
 
 prefix::Root ParseRoot(const py::object& root) {
@@ -32,37 +36,152 @@ prefix::Root ParseRoot(const py::object& root) {
   throw ArgumentError("root must be str, bytes or None");
 }
 
-std::vector<std::uint8_t> Digests(const BlockHasher& hasher, const py::object& token_ids,
-                                  const py::object& parent) {
-  const TokenIds ids(token_ids);
-  std::optional<std::span<const std::uint8_t>> parent_bytes;
-  if (!parent.is_none()) {
-    RequireBytes(parent, "parent");
-    parent_bytes = BytesOf(py::reinterpret_borrow<py::bytes>(parent));
-  }
-  if (ids.values().size() < kReleaseGilTokens) return hasher.Hash(ids.values(), parent_bytes);
-  const ReleaseGil release;
-  return hasher.Hash(ids.values(), parent_bytes);
+BlockHasher MakeHasher(Int<"block_size"> block_size, Str<"scheme"> scheme,
+                       const py::object& cache_salt, const py::object& extra_keys,
+                       const py::object& root) {
+  const auto parsed = prefix::ParseScheme(RequireUtf8(scheme.object, "scheme"));
+  // A block size that the hasher refuses hashes no embeddings either.
+  const bool is_size = block_size.value > 0 && block_size.value <= BlockHasher::kMaxBlockSize;
+  return BlockHasher(block_size.value, parsed,
+                     ParseIdentity(cache_salt, extra_keys, is_size ? block_size.value : 1),
+                     ParseRoot(root));
 }
 
-py::list Hash(const BlockHasher& hasher, const py::object& token_ids, const py::object& parent) {
-  const std::vector<std::uint8_t> digests = Digests(hasher, token_ids, parent);
-  const std::size_t size = hasher.digest_size();
+/// The arguments of one run, which must outlive it.
+class RunArguments {
+ public:
+  RunArguments(const BlockHasher& hasher, py::handle token_ids, py::handle parent,
+               std::int64_t start, const char* name = "token_ids")
+      : ids_(token_ids, name), run_{ids_.values(), std::nullopt, start} {
+    if (!parent.is_none()) run_.parent = BytesOf(RequireBytes(parent, "parent"));
+    hasher.Check(run_);
+  }
+  const prefix::Run& run() const noexcept { return run_; }
+
+ private:
+  TokenIds ids_;
+  prefix::Run run_;
+};
+
+/// Calls `work` without the GIL when there is much to do.
+template <typename Work>
+void Run(std::size_t num_tokens, Work work) {
+  if (num_tokens < kReleaseGilTokens) {
+    work();
+  } else {
+    const ReleaseGil release;
+    work();
+  }
+}
+
+std::vector<std::uint8_t> Digests(const BlockHasher& hasher, const prefix::Run& run) {
+  std::vector<std::uint8_t> digests(hasher.NumBlocks(run) * hasher.digest_size());
+  Run(run.token_ids.size(), [&] { hasher.Hash(run, digests.data()); });
+  return digests;
+}
+
+/// One object for each digest, made by `make(bytes)`, which returns a new reference.
+template <typename Make>
+py::list ListOf(std::span<const std::uint8_t> digests, std::size_t size, Make make) {
   py::list result(digests.size() / size);
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    result[i] = py::bytes(reinterpret_cast<const char*>(digests.data() + i * size), size);
+  for (Py_ssize_t i = 0; !digests.empty(); ++i, digests = digests.subspan(size)) {
+    PyObject* const item = make(digests.first(size));
+    if (item == nullptr) throw py::error_already_set();
+    PyList_SET_ITEM(result.ptr(), i, item);
   }
   return result;
 }
 
+PyObject* NewBytes(std::span<const std::uint8_t> digest) {
+  return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(digest.data()),
+                                   static_cast<Py_ssize_t>(digest.size()));
+}
+
+PyObject* NewHex(std::span<const std::uint8_t> digest) {
+  PyObject* const text = PyUnicode_New(2 * static_cast<Py_ssize_t>(digest.size()), 127);
+  if (text == nullptr) return nullptr;
+  Py_UCS1* out = PyUnicode_1BYTE_DATA(text);
+  for (const std::uint8_t byte : digest) {
+    *out++ = static_cast<Py_UCS1>("0123456789abcdef"[byte >> 4]);
+    *out++ = static_cast<Py_UCS1>("0123456789abcdef"[byte & 15]);
+  }
+  return text;
+}
+
+py::list Hash(const BlockHasher& hasher, const py::object& token_ids, const py::object& parent,
+              Int<"start"> start) {
+  const RunArguments arguments(hasher, token_ids, parent, start.value);
+  return ListOf(Digests(hasher, arguments.run()), hasher.digest_size(), NewBytes);
+}
+
+py::list HashHex(const BlockHasher& hasher, const py::object& token_ids, const py::object& parent,
+                 Int<"start"> start) {
+  const RunArguments arguments(hasher, token_ids, parent, start.value);
+  return ListOf(Digests(hasher, arguments.run()), hasher.digest_size(), NewHex);
+}
+
+py::array_t<std::uint8_t> HashToNumpy(const BlockHasher& hasher, const py::object& token_ids,
+                                      const py::object& parent, Int<"start"> start) {
+  const RunArguments arguments(hasher, token_ids, parent, start.value);
+  const prefix::Run& run = arguments.run();
+  py::array_t<std::uint8_t> result({hasher.NumBlocks(run), hasher.digest_size()});
+  std::uint8_t* const out = result.mutable_data();
+  Run(run.token_ids.size(), [&] { hasher.Hash(run, out); });
+  return result;
+}
+
 py::array_t<std::uint64_t> HashInt64(const BlockHasher& hasher, const py::object& token_ids,
-                                     const py::object& parent) {
-  const std::vector<std::uint8_t> digests = Digests(hasher, token_ids, parent);
-  const std::size_t size = hasher.digest_size();
-  py::array_t<std::uint64_t> result(static_cast<py::ssize_t>(digests.size() / size));
-  std::uint64_t* out = result.mutable_data();
-  for (std::size_t begin = 0; begin < digests.size(); begin += size) {
-    *out++ = prefix::LowBits({digests.data() + begin, size});
+                                     const py::object& parent, Int<"start"> start) {
+  const RunArguments arguments(hasher, token_ids, parent, start.value);
+  const prefix::Run& run = arguments.run();
+  py::array_t<std::uint64_t> result(static_cast<py::ssize_t>(hasher.NumBlocks(run)));
+  std::uint64_t* const out = result.mutable_data();
+  Run(run.token_ids.size(), [&] { hasher.HashInt64(run, out); });
+  return result;
+}
+
+/// Hashes runs by twos: the longest two, the next two, and so on.
+void HashPairs(const BlockHasher& hasher, const std::vector<const prefix::Run*>& runs,
+               const std::vector<std::uint8_t*>& digests) {
+  std::vector<std::size_t> order(runs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return runs[a]->token_ids.size() > runs[b]->token_ids.size();
+  });
+  std::size_t i = 0;
+  for (; i + 1 < order.size(); i += 2) {
+    hasher.HashTwo({*runs[order[i]], *runs[order[i + 1]]},
+                   {digests[order[i]], digests[order[i + 1]]});
+  }
+  if (i < order.size()) hasher.Hash(*runs[order[i]], digests[order[i]]);
+}
+
+py::list HashBatch(const BlockHasher& hasher, const py::object& prompts) {
+  if (PyList_Check(prompts.ptr()) == 0 && PyTuple_Check(prompts.ptr()) == 0) {
+    ThrowWrongType("prompts", "a list or a tuple", prompts);
+  }
+  const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(prompts.ptr()));
+  if (!items) throw py::error_already_set();
+  std::deque<RunArguments> arguments;
+  std::vector<const prefix::Run*> runs;
+  std::vector<std::size_t> begins;
+  std::size_t num_tokens = 0, num_bytes = 0;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const std::string name = StrCat("prompts[", i, "]");
+    arguments.emplace_back(hasher, items[i], py::none(), 0, name.c_str());
+    runs.push_back(&arguments.back().run());
+    begins.push_back(num_bytes);
+    num_tokens += runs.back()->token_ids.size();
+    num_bytes += hasher.NumBlocks(*runs.back()) * hasher.digest_size();
+  }
+  std::vector<std::uint8_t> digests(num_bytes);
+  std::vector<std::uint8_t*> outs;
+  for (const std::size_t begin : begins) outs.push_back(digests.data() + begin);
+  Run(num_tokens, [&] { HashPairs(hasher, runs, outs); });
+  py::list result(items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const std::size_t size = hasher.NumBlocks(*runs[i]) * hasher.digest_size();
+    result[i] = ListOf({outs[i], size}, hasher.digest_size(), NewBytes);
   }
   return result;
 }
@@ -70,22 +189,20 @@ py::array_t<std::uint64_t> HashInt64(const BlockHasher& hasher, const py::object
 }  // namespace
 
 void RegisterPrefix(py::module_& module) {
-  py::class_<BlockHasher>(module, "BlockHasher")
-      .def(py::init([](Int<"block_size"> block_size, Str<"scheme"> scheme,
-                       const py::object& cache_salt, const py::object& extra_keys,
-                       const py::object& root) {
-             return BlockHasher(
-                 block_size.value,
-                 prefix::ParseScheme(std::string(RequireUtf8(scheme.object, "scheme"))),
-                 ParseIdentity(cache_salt, extra_keys), ParseRoot(root));
-           }),
-           py::arg("block_size"), py::arg("scheme"), py::arg("cache_salt"), py::arg("extra_keys"),
-           py::arg("root"), py::pos_only())
-      .def_property_readonly("block_size", &BlockHasher::block_size)
-      .def_property_readonly("digest_size", &BlockHasher::digest_size)
-      .def("hash", &Hash, py::arg("token_ids"), py::arg("parent").none(true), py::pos_only())
-      .def("hash_int64", &HashInt64, py::arg("token_ids"), py::arg("parent").none(true),
-           py::pos_only());
+  py::class_<BlockHasher> hasher(module, "BlockHasher");
+  hasher.def(py::init(&MakeHasher), py::arg("block_size"), py::arg("scheme"), py::arg("cache_salt"),
+             py::arg("extra_keys"), py::arg("root"), py::pos_only());
+  hasher.def_property_readonly("block_size", &BlockHasher::block_size);
+  hasher.def_property_readonly("digest_size", &BlockHasher::digest_size);
+  const auto def = [&](const char* name, auto function) {
+    hasher.def(name, function, py::arg("token_ids"), py::arg("parent").none(true), py::arg("start"),
+               py::pos_only());
+  };
+  def("hash", &Hash);
+  def("hash_hex", &HashHex);
+  def("hash_to_numpy", &HashToNumpy);
+  def("hash_int64", &HashInt64);
+  hasher.def("hash_batch", &HashBatch, py::arg("prompts"), py::pos_only());
 }
 
 }  // namespace ctx::bindings

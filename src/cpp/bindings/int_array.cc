@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 
 #include "bindings/arguments.h"
 #include "common/error.h"
@@ -42,6 +43,38 @@ std::optional<std::int64_t> SmallValue(PyObject* object) noexcept {
   return sign == 0 ? 0 : sign * static_cast<std::int64_t>(number->ob_digit[0]);
 #endif
 }
+
+/// Whether values of type U lie outside [low, high].
+template <typename U>
+class Outside {
+ public:
+  using Bits = std::make_unsigned_t<U>;
+
+  Outside(std::int64_t low, std::int64_t high)
+      : low_(Clamped(low)),
+        width_(static_cast<Bits>(static_cast<Bits>(Clamped(high)) - static_cast<Bits>(low_))),
+        all_(std::cmp_greater(low, std::numeric_limits<U>::max()) ||
+             std::cmp_less(high, std::numeric_limits<U>::min())) {}
+  bool operator()(U value) const { return all_ || Mask(value) != 0; }
+  /// All ones outside, as vector instructions say it; not for a range that has nothing of U's.
+  Bits Mask(U value) const {
+    const auto above_low = static_cast<Bits>(static_cast<Bits>(value) - static_cast<Bits>(low_));
+    return above_low > width_ ? static_cast<Bits>(~Bits{0}) : Bits{0};
+  }
+  bool all() const { return all_; }
+
+ private:
+  static U Clamped(std::int64_t limit) {
+    if (std::cmp_less(limit, std::numeric_limits<U>::min())) return std::numeric_limits<U>::min();
+    if (std::cmp_greater(limit, std::numeric_limits<U>::max())) {
+      return std::numeric_limits<U>::max();
+    }
+    return static_cast<U>(limit);
+  }
+  U low_;
+  Bits width_;
+  bool all_;
+};
 
 }  // namespace
 
@@ -79,13 +112,31 @@ template <typename T>
 template <typename U>
 void IntArray<T>::CopyChecked(const char* data, std::size_t count, std::ptrdiff_t stride) {
   copy_.resize(count);
-  for (std::size_t i = 0; i < count; ++i) {
+  const Outside<U> outside(low_, high_);
+  const auto load = [data](std::size_t i, std::ptrdiff_t step) {
     U value;
-    std::memcpy(&value, data + static_cast<std::ptrdiff_t>(i) * stride, sizeof(U));
-    if (std::cmp_less(value, low_) || std::cmp_greater(value, high_)) {
-      ThrowOutside(i, StrCat(+value));
+    std::memcpy(&value, data + static_cast<std::ptrdiff_t>(i) * step, sizeof(U));
+    return value;
+  };
+  // A branch-free pass first; the search for the culprit only when there is one.
+  typename Outside<U>::Bits bad = 0;
+  const auto copy = [&](std::ptrdiff_t step) {
+    T* const out = copy_.data();
+    for (std::size_t i = 0; i < count; ++i) {
+      const U value = load(i, step);
+      bad |= outside.Mask(value);
+      out[i] = static_cast<T>(value);
     }
-    copy_[i] = static_cast<T>(value);
+  };
+  if (stride == sizeof(U)) {
+    copy(sizeof(U));  // a constant, for vector instructions
+  } else {
+    copy(stride);
+  }
+  if (bad == 0 && !outside.all()) return;
+  for (std::size_t i = 0; i < count; ++i) {
+    const U value = load(i, stride);
+    if (outside(value)) ThrowOutside(i, StrCat(+value));
   }
 }
 
@@ -110,19 +161,10 @@ bool IntArray<T>::ReadBuffer(py::handle object) {
         std::cmp_greater_equal(high_, std::numeric_limits<T>::max())) {
       return true;
     }
-    // A branch-free pass first; the search for the culprit only when there is one.
-    const auto outside = [this](T value) {
-      return std::cmp_less(value, low_) || std::cmp_greater(value, high_);
-    };
-    bool bad = false;
-    if (low_ == 0 && (high_ & (high_ + 1)) == 0) {  // all of some bits: one OR per value
-      T all = 0;
-      for (const T value : values_) all |= value;
-      bad = outside(all);
-    } else {
-      for (const T value : values_) bad |= outside(value);
-    }
-    if (bad) {
+    const Outside<T> outside(low_, high_);
+    typename Outside<T>::Bits bad = 0;
+    for (const T value : values_) bad |= outside.Mask(value);
+    if (bad != 0) {
       const auto culprit = std::find_if(values_.begin(), values_.end(), outside);
       ThrowOutside(static_cast<std::size_t>(culprit - values_.begin()), StrCat(*culprit));
     }

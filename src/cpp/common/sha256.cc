@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "common/isa.h"
 #include "common/sha256_internal.h"
 
 namespace ctx {
@@ -19,6 +20,10 @@ const std::array<std::uint32_t, 64> kSha256Constants = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
+// The first 32 bits of the fractional parts of the square roots of the first 8 primes.
+const std::array<std::uint32_t, 8> kSha256Initial = {
+    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
 }  // namespace internal
 namespace {
 
@@ -29,6 +34,18 @@ std::uint32_t LoadBigEndian(const std::uint8_t* bytes) {
 
 void StoreBigEndian(std::uint32_t word, std::uint8_t* bytes) {
   for (int i = 0; i < 4; ++i) bytes[i] = static_cast<std::uint8_t>(word >> (24 - 8 * i));
+}
+
+/// Pads the `rest` bytes at `tail` that end a message of `size` bytes: the bit 1, zeros, and the
+/// length in bits. Returns the number of blocks at `tail`.
+std::size_t PadTail(std::uint8_t* tail, std::size_t rest, std::size_t size) noexcept {
+  std::memset(tail + rest, 0, kSha256MaxPadding);
+  tail[rest] = 0x80;
+  const std::size_t num_blocks = (rest + 9 + 63) / 64;
+  const std::uint64_t num_bits = std::uint64_t{size} * 8;
+  StoreBigEndian(static_cast<std::uint32_t>(num_bits >> 32), tail + 64 * num_blocks - 8);
+  StoreBigEndian(static_cast<std::uint32_t>(num_bits), tail + 64 * num_blocks - 4);
+  return num_blocks;
 }
 
 void CompressPortable(std::uint32_t* state, const std::uint8_t* blocks, std::size_t num_blocks) {
@@ -60,47 +77,98 @@ void CompressPortable(std::uint32_t* state, const std::uint8_t* blocks, std::siz
   }
 }
 
-Sha256Digest HashWith(internal::Sha256Compress compress,
-                      std::span<const std::uint8_t> message) noexcept {
-  // The first 32 bits of the fractional parts of the square roots of the first 8 primes.
-  std::uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                            0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  const std::size_t num_whole = message.size() / 64;
-  if (num_whole > 0) compress(state, message.data(), num_whole);
+void AppendPortable(const Sha256Link& link, Sha256Words* chain) {
+  std::uint8_t first[64];
+  std::memcpy(first, link.message, sizeof(first));
+  StoreDigest(*chain, first + link.offset);
+  chain->words = internal::kSha256Initial;
+  CompressPortable(chain->words.data(), first, 1);
+  CompressPortable(chain->words.data(), link.message + 64, link.num_blocks - 1);
+}
 
-  // The rest, the bit 1, zeros, and the message length in bits: one or two more blocks.
-  std::uint8_t tail[128] = {};
+void AppendTwoPortable(const Sha256Link (&links)[2], Sha256Words (&chains)[2]) {
+  for (int i = 0; i < 2; ++i) AppendPortable(links[i], &chains[i]);
+}
+
+constexpr internal::Sha256Functions kPortableFunctions = {CompressPortable, AppendPortable,
+                                                          AppendTwoPortable};
+
+const internal::Sha256Functions& FunctionsOf(Sha256Implementation implementation) noexcept {
+  return implementation == Sha256Implementation::kShaNi ? *internal::ShaNiFunctions()
+                                                        : kPortableFunctions;
+}
+
+const internal::Sha256Functions& Functions() noexcept {
+  static const internal::Sha256Functions& functions = [&]() -> const auto& {
+    const bool lowered = BestIsa() == Isa::kPortable && DetectIsa() != Isa::kPortable;
+    const bool has_sha_ni = IsSupported(Sha256Implementation::kShaNi);
+    return FunctionsOf(has_sha_ni && !lowered ? Sha256Implementation::kShaNi
+                                              : Sha256Implementation::kPortable);
+  }();
+  return functions;
+}
+
+Sha256Digest HashWith(const internal::Sha256Functions& functions,
+                      std::span<const std::uint8_t> message) noexcept {
+  auto state = internal::kSha256Initial;
+  const std::size_t num_whole = message.size() / 64;
+  if (num_whole > 0) functions.compress(state.data(), message.data(), num_whole);
+
+  std::uint8_t tail[64 + kSha256MaxPadding];
   const std::size_t rest = message.size() % 64;
   if (rest > 0) std::memcpy(tail, message.data() + 64 * num_whole, rest);
-  tail[rest] = 0x80;
-  const std::size_t tail_size = rest < 56 ? 64 : 128;
-  const std::uint64_t num_bits = std::uint64_t{message.size()} * 8;
-  StoreBigEndian(static_cast<std::uint32_t>(num_bits >> 32), tail + tail_size - 8);
-  StoreBigEndian(static_cast<std::uint32_t>(num_bits), tail + tail_size - 4);
-  compress(state, tail, tail_size / 64);
+  functions.compress(state.data(), tail, PadTail(tail, rest, message.size()));
 
   Sha256Digest digest;
-  for (std::size_t i = 0; i < 8; ++i) StoreBigEndian(state[i], digest.data() + 4 * i);
+  StoreDigest({state}, digest.data());
   return digest;
 }
 
 }  // namespace
 
+Sha256Words WordsOf(std::span<const std::uint8_t, 32> digest) noexcept {
+  Sha256Words words;
+  for (std::size_t i = 0; i < 8; ++i) words.words[i] = LoadBigEndian(digest.data() + 4 * i);
+  return words;
+}
+
+void StoreDigest(const Sha256Words& words, std::uint8_t* digest) noexcept {
+  for (std::size_t i = 0; i < 8; ++i) StoreBigEndian(words.words[i], digest + 4 * i);
+}
+
+std::size_t Sha256Pad(std::uint8_t* message, std::size_t size) noexcept {
+  return PadTail(message, size, size);
+}
+
 Sha256Digest Sha256(std::span<const std::uint8_t> message) noexcept {
-  static const internal::Sha256Compress compress =
-      internal::ShaNiCompress() != nullptr ? internal::ShaNiCompress() : CompressPortable;
-  return HashWith(compress, message);
+  return HashWith(Functions(), message);
+}
+
+void Sha256Append(const Sha256Link& link, Sha256Words* chain) noexcept {
+  Functions().append(link, chain);
+}
+
+void Sha256AppendTwo(const Sha256Link (&links)[2], Sha256Words (&chains)[2]) noexcept {
+  Functions().append_two(links, chains);
 }
 
 bool IsSupported(Sha256Implementation implementation) noexcept {
-  return implementation == Sha256Implementation::kPortable || internal::ShaNiCompress() != nullptr;
+  return implementation == Sha256Implementation::kPortable || internal::ShaNiFunctions() != nullptr;
 }
 
 Sha256Digest Sha256(std::span<const std::uint8_t> message,
                     Sha256Implementation implementation) noexcept {
-  return HashWith(
-      implementation == Sha256Implementation::kShaNi ? internal::ShaNiCompress() : CompressPortable,
-      message);
+  return HashWith(FunctionsOf(implementation), message);
+}
+
+void Sha256Append(const Sha256Link& link, Sha256Words* chain,
+                  Sha256Implementation implementation) noexcept {
+  FunctionsOf(implementation).append(link, chain);
+}
+
+void Sha256AppendTwo(const Sha256Link (&links)[2], Sha256Words (&chains)[2],
+                     Sha256Implementation implementation) noexcept {
+  FunctionsOf(implementation).append_two(links, chains);
 }
 
 }  // namespace ctx

@@ -8,6 +8,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
+
+#include <algorithm>
 #endif
 
 namespace ctx::internal {
@@ -15,50 +17,133 @@ namespace ctx::internal {
 #if defined(__x86_64__)
 namespace {
 
-__attribute__((target("sha,sse4.1"))) void CompressShaNi(std::uint32_t* state,
-                                                         const std::uint8_t* blocks,
-                                                         std::size_t num_blocks) {
-  const __m128i byte_swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
-  // Memory holds a b c d | e f g h; the instructions want (f e b a) and (h g d c), low lane first.
-  const __m128i badc =
-      _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(state)), 0xB1);
-  const __m128i hgfe =
-      _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(state + 4)), 0x1B);
-  __m128i abef = _mm_alignr_epi8(badc, hgfe, 8);
-  __m128i cdgh = _mm_blend_epi16(hgfe, badc, 0xF0);
+#define CTX_TARGET __attribute__((target("sha,sse4.1")))
+#define CTX_INLINE [[gnu::always_inline]] CTX_TARGET inline
 
-  for (; num_blocks > 0; --num_blocks, blocks += 64) {
-    const __m128i abef_before = abef;
-    const __m128i cdgh_before = cdgh;
-    __m128i words[4];  // a ring: the last 16 words of the schedule
-    for (int i = 0; i < 4; ++i) {
-      words[i] = _mm_shuffle_epi8(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks + 16 * i)), byte_swap);
-    }
+/// The eight words of a chain, as the instructions want them.
+struct State {
+  __m128i abef, cdgh;
+};
+
+CTX_INLINE __m128i Load(const void* from) {
+  return _mm_loadu_si128(static_cast<const __m128i*>(from));
+}
+
+/// Swaps the bytes of each word.
+CTX_INLINE __m128i Swap(__m128i words) {
+  return _mm_shuffle_epi8(words, _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL));
+}
+
+/// Memory holds a b c d | e f g h; the instructions want (f e b a) and (h g d c), low lane first.
+CTX_INLINE State LoadState(const std::uint32_t* words) {
+  const __m128i badc = _mm_shuffle_epi32(Load(words), 0xB1);
+  const __m128i hgfe = _mm_shuffle_epi32(Load(words + 4), 0x1B);
+  return {_mm_alignr_epi8(badc, hgfe, 8), _mm_blend_epi16(hgfe, badc, 0xF0)};
+}
+
+CTX_INLINE void StoreState(const State& state, std::uint32_t* words) {
+  const __m128i feba = _mm_shuffle_epi32(state.abef, 0x1B);
+  const __m128i dchg = _mm_shuffle_epi32(state.cdgh, 0xB1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(words), _mm_blend_epi16(feba, dchg, 0xF0));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(words + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+CTX_INLINE void LoadBlock(const std::uint8_t* block, __m128i (&words)[4]) {
+  for (int i = 0; i < 4; ++i) words[i] = Swap(Load(block + 16 * i));
+}
+
+/// Folds one block into each of `kChains` states; `words` are the blocks, and scratch.
+template <int kChains>
+CTX_INLINE void Compress(State (&states)[kChains], __m128i (&words)[kChains][4]) {
+  State before[kChains];
+  for (int c = 0; c < kChains; ++c) before[c] = states[c];
 #pragma GCC unroll 16
-    for (int group = 0; group < 16; ++group) {  // four rounds each
-      const __m128i current = words[group % 4];
-      const __m128i sum = _mm_add_epi32(
-          current,
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(kSha256Constants.data() + 4 * group)));
-      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
-      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0E));
+  for (int group = 0; group < 16; ++group) {  // four rounds each
+    const __m128i constants = Load(kSha256Constants.data() + 4 * group);
+#pragma GCC unroll 2
+    for (int c = 0; c < kChains; ++c) {
+      __m128i(&ring)[4] = words[c];  // the last 16 words of the schedule
+      const __m128i current = ring[group % 4];
+      const __m128i sum = _mm_add_epi32(current, constants);
+      states[c].cdgh = _mm_sha256rnds2_epu32(states[c].cdgh, states[c].abef, sum);
+      states[c].abef =
+          _mm_sha256rnds2_epu32(states[c].abef, states[c].cdgh, _mm_shuffle_epi32(sum, 0x0E));
       if (group < 12) {
-        const __m128i next = words[(group + 1) % 4];
-        const __m128i last = words[(group + 3) % 4];
-        __m128i scheduled = _mm_sha256msg1_epu32(current, next);
-        scheduled = _mm_add_epi32(scheduled, _mm_alignr_epi8(last, words[(group + 2) % 4], 4));
-        words[group % 4] = _mm_sha256msg2_epu32(scheduled, last);
+        const __m128i last = ring[(group + 3) % 4];
+        __m128i scheduled = _mm_sha256msg1_epu32(current, ring[(group + 1) % 4]);
+        scheduled = _mm_add_epi32(scheduled, _mm_alignr_epi8(last, ring[(group + 2) % 4], 4));
+        ring[group % 4] = _mm_sha256msg2_epu32(scheduled, last);
       }
     }
-    abef = _mm_add_epi32(abef, abef_before);
-    cdgh = _mm_add_epi32(cdgh, cdgh_before);
   }
+  for (int c = 0; c < kChains; ++c) {
+    states[c].abef = _mm_add_epi32(states[c].abef, before[c].abef);
+    states[c].cdgh = _mm_add_epi32(states[c].cdgh, before[c].cdgh);
+  }
+}
 
-  const __m128i feba = _mm_shuffle_epi32(abef, 0x1B);
-  const __m128i dchg = _mm_shuffle_epi32(cdgh, 0xB1);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state), _mm_blend_epi16(feba, dchg, 0xF0));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+CTX_TARGET void CompressShaNi(std::uint32_t* words, const std::uint8_t* blocks,
+                              std::size_t num_blocks) {
+  State states[1] = {LoadState(words)};
+  for (; num_blocks > 0; --num_blocks, blocks += 64) {
+    __m128i block[1][4];
+    LoadBlock(blocks, block[0]);
+    Compress(states, block);
+  }
+  StoreState(states[0], words);
+}
+
+// Sliding a window over this shifts 16 bytes by up to 16 places, zeros coming in.
+alignas(16) constexpr std::uint8_t kShifts[48] = {
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+    0,    1,    2,    3,    4,    5,    6,    7,    8,    9,    10,   11,   12,   13,   14,   15,
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80};
+
+/// The first block of a link, with the digest in its place.
+CTX_INLINE void LoadFirstBlock(const Sha256Link& link, const Sha256Words& chain,
+                               __m128i (&words)[4]) {
+  const __m128i low = Swap(Load(chain.words.data())), high = Swap(Load(chain.words.data() + 4));
+  const __m128i up = Load(kShifts + 16 - link.offset), down = Load(kShifts + 32 - link.offset);
+  const __m128i digest[3] = {_mm_shuffle_epi8(low, up),
+                             _mm_or_si128(_mm_shuffle_epi8(low, down), _mm_shuffle_epi8(high, up)),
+                             _mm_shuffle_epi8(high, down)};
+  for (int i = 0; i < 3; ++i) {
+    words[i] = Swap(_mm_or_si128(Load(link.message + 16 * i), digest[i]));
+  }
+  words[3] = Swap(Load(link.message + 48));
+}
+
+/// Appends a link to each chain; the links have the same number of blocks up to `num_blocks`.
+template <int kChains>
+CTX_INLINE void AppendBlocks(const Sha256Link* links, const Sha256Words* chains,
+                             std::size_t num_blocks, State (&states)[kChains]) {
+  __m128i words[kChains][4];
+  for (int c = 0; c < kChains; ++c) {
+    states[c] = LoadState(kSha256Initial.data());
+    LoadFirstBlock(links[c], chains[c], words[c]);
+  }
+  Compress(states, words);
+  for (std::size_t i = 1; i < num_blocks; ++i) {
+    for (int c = 0; c < kChains; ++c) LoadBlock(links[c].message + 64 * i, words[c]);
+    Compress(states, words);
+  }
+}
+
+CTX_TARGET void AppendShaNi(const Sha256Link& link, Sha256Words* chain) {
+  State states[1];
+  AppendBlocks(&link, chain, link.num_blocks, states);
+  StoreState(states[0], chain->words.data());
+}
+
+CTX_TARGET void AppendTwoShaNi(const Sha256Link (&links)[2], Sha256Words (&chains)[2]) {
+  State states[2];
+  const std::size_t common = std::min(links[0].num_blocks, links[1].num_blocks);
+  AppendBlocks(links, chains, common, states);
+  for (int c = 0; c < 2; ++c) {
+    StoreState(states[c], chains[c].words.data());
+    CompressShaNi(chains[c].words.data(), links[c].message + 64 * common,
+                  links[c].num_blocks - common);
+  }
 }
 
 bool CpuHasShaNi() noexcept {
@@ -69,12 +154,13 @@ bool CpuHasShaNi() noexcept {
 
 }  // namespace
 
-Sha256Compress ShaNiCompress() noexcept {
+const Sha256Functions* ShaNiFunctions() noexcept {
   static const bool supported = CpuHasShaNi();
-  return supported ? CompressShaNi : nullptr;
+  static constexpr Sha256Functions kFunctions = {CompressShaNi, AppendShaNi, AppendTwoShaNi};
+  return supported ? &kFunctions : nullptr;
 }
 #else
-Sha256Compress ShaNiCompress() noexcept { return nullptr; }
+const Sha256Functions* ShaNiFunctions() noexcept { return nullptr; }
 #endif
 
 }  // namespace ctx::internal

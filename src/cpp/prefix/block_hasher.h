@@ -1,72 +1,96 @@
-// Chained hashes of the full blocks of a token sequence, under named schemes: the digest of a block
-// stands for all tokens up to its end, so a block of KV can be found by it.
+// Hashes of the full blocks of a token sequence, under named schemes: the digest of a block stands
+// for all tokens up to its end (scheme `dynamo`: for its own), so a block of KV can be found by it.
 //
 // A BlockHasher is immutable: any number of threads.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "common/ids.h"
 #include "prefix/identity.h"
 #include "prefix/keyed128.h"
+#include "prefix/scheme.h"
 
 namespace ctx::prefix {
 
-enum class Scheme : std::uint8_t {
-  /// vLLM 0.33's `--prefix-caching-hash-algo sha256_cbor`, bit for bit: SHA-256 of the canonical
-  /// CBOR
-  /// of [parent digest, token ids, extra keys or null]. 32 bytes.
-  kVllmSha256Cbor,
-  /// Keyed128 (keyed128.h). 16 bytes, for tables inside one process.
-  kKeyed128,
+/// Where a chain starts: what stands for the digest before the first block, or the seed text that
+/// vLLM makes it of (PYTHONHASHSEED); for keyed128 the 32 bytes that its key is expanded from.
+using Root = std::variant<std::monostate, std::string, std::vector<std::uint8_t>>;
+
+/// Token ids to hash, all below 2^31, and where they stand.
+struct Run {
+  std::span<const TokenId> token_ids;
+  /// The digest of the block before them; without it they begin a prefix, and the cache salt
+  /// enters.
+  std::optional<std::span<const std::uint8_t>> parent;
+  /// The position of the first of them in the request, a multiple of the block size: what the
+  /// offsets of media and embeddings count from. Without a parent it is 0.
+  std::int64_t start = 0;
 };
 
-/// "vllm_sha256_cbor" or "keyed128"; throws ArgumentError otherwise.
-Scheme ParseScheme(std::string_view name);
-
-/// Where a chain starts: vLLM's NONE_HASH itself or the seed string that it is made of
-/// (PYTHONHASHSEED), or for keyed128 the 32 bytes that its key is expanded from.
-using Root = std::variant<std::monostate, std::string, std::vector<std::uint8_t>>;
+class SglangMessageWriter;
+class VllmMessageWriter;
+template <typename Writer>
+class Sha256Chain;
 
 class BlockHasher {
  public:
   static constexpr std::int64_t kMaxBlockSize = std::int64_t{1} << 20;
 
-  /// Throws ArgumentError for a block size outside 1..kMaxBlockSize, an invalid identity, or a root
-  /// of the wrong kind or size for the scheme. The default root is vLLM's fixed seed, for keyed128
-  /// the key of this process.
+  /// Throws ArgumentError for a block size outside 1..kMaxBlockSize, an identity that is invalid or
+  /// that the scheme has no place for, or a root of the wrong kind or size for the scheme. The
+  /// default root is the engine's own; XXH3 in vLLM and keyed128 have random ones, so the first
+  /// must be given, and the second is the key of this process.
   BlockHasher(std::int64_t block_size, Scheme scheme, Identity identity, const Root& root);
 
-  std::size_t digest_size() const noexcept { return scheme_ == Scheme::kKeyed128 ? 16 : 32; }
+  Scheme scheme() const noexcept { return scheme_; }
+  std::size_t digest_size() const noexcept { return FactsOf(scheme_).digest_size; }
   std::int64_t block_size() const noexcept { return block_size_; }
+  /// A partial last block has no digest.
+  std::size_t NumBlocks(const Run& run) const noexcept {
+    return run.token_ids.size() / static_cast<std::size_t>(block_size_);
+  }
 
-  /// The digests of the full blocks of `token_ids`, one after the other; a partial last block has
-  /// none. `parent` is the digest of the block before them; without it they begin a prefix, and the
-  /// cache salt enters. Throws ArgumentError when `parent` has the wrong size. O(tokens).
-  std::vector<std::uint8_t> Hash(std::span<const TokenId> token_ids,
-                                 std::optional<std::span<const std::uint8_t>> parent) const;
+  /// Throws ArgumentError for a parent of the wrong size, or one that the scheme does not chain to,
+  /// and for a start that is no place for a block.
+  void Check(const Run& run) const;
+
+  /// Writes the digests of the full blocks, one after the other. The run must have passed Check(),
+  /// and `digests` must have NumBlocks() * digest_size() bytes. O(tokens).
+  void Hash(const Run& run, std::uint8_t* digests) const;
+
+  /// The same for two runs at once, in less time than one after the other when the scheme is made
+  /// of SHA-256.
+  void HashTwo(const Run (&runs)[2], std::uint8_t* const (&digests)[2]) const;
+
+  /// Writes the integer form of each digest: 64 bits of it, as the engine publishes them.
+  void HashInt64(const Run& run, std::uint64_t* integers) const;
 
  private:
-  void HashVllm(std::span<const TokenId> token_ids,
-                std::optional<std::span<const std::uint8_t>> parent, std::uint8_t* digests) const;
-  void HashKeyed128(std::span<const TokenId> token_ids,
-                    std::optional<std::span<const std::uint8_t>> parent,
-                    std::uint8_t* digests) const;
+  void CheckIdentity() const;
+  void SetRoot(const Root& root);
+  Sha256Chain<VllmMessageWriter> VllmChain(const Run& run, std::uint8_t* digests) const;
+  Sha256Chain<SglangMessageWriter> SglangChain(const Run& run, std::uint8_t* digests) const;
+  void HashXxhash(const Run& run, std::uint8_t* digests) const;
+  void HashDynamo(const Run& run, std::uint8_t* digests) const;
+  void HashDynamo(const Run& run, std::span<std::uint64_t> integers) const;
+  void HashDynamoMedia(const Run& run, std::span<std::uint64_t> integers) const;
+  void HashLmcache(const Run& run, std::uint8_t* digests) const;
+  void HashKeyed128(const Run& run, std::uint8_t* digests) const;
 
   std::int64_t block_size_;
   Scheme scheme_;
   Identity identity_;
-  std::vector<std::uint8_t> none_hash_;  // vLLM: the parent of a first block
-  std::optional<Keyed128> key_;          // keyed128 with an explicit key
+  std::vector<std::uint8_t> root_;  // the parent of a first block; none in SGLang without a seed
+  std::uint64_t dynamo_seed_ = 0;
+  std::vector<std::uint64_t> dynamo_media_;  // the hash of each media item
+  std::optional<Keyed128> key_;              // keyed128 with an explicit key
 };
-
-/// The low 64 bits of a digest, as vLLM publishes block hashes in KV events by default.
-std::uint64_t LowBits(std::span<const std::uint8_t> digest) noexcept;
 
 }  // namespace ctx::prefix

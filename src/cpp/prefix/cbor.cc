@@ -1,9 +1,9 @@
 #include "prefix/cbor.h"
 
+#include "prefix/token_runs.h"
+
 namespace ctx::prefix {
 namespace {
-
-constexpr std::size_t kMaxTokenHead = 5;  // a token id is below 2^32: at most 1 + 4 bytes
 
 /// Writes the shortest head for `argument` < 2^32 at `out`; returns the byte after it.
 std::uint8_t* PutHead32(std::uint8_t major_bits, std::uint32_t argument, std::uint8_t* out) {
@@ -64,10 +64,9 @@ void CborWriter::Text(std::string_view value) {
 void CborWriter::TokenArray(std::span<const TokenId> token_ids) {
   Array(token_ids.size());
   const std::size_t start = bytes_.size();
-  bytes_.resize(start + kMaxTokenHead * token_ids.size());
-  std::uint8_t* out = bytes_.data() + start;
-  for (const TokenId id : token_ids) out = PutHead32(kUnsigned << 5, id, out);
-  bytes_.resize(static_cast<std::size_t>(out - bytes_.data()));
+  bytes_.resize(start + kMaxTokenBytes * token_ids.size() + kTokenSlack);
+  const std::uint8_t* const end = PutCborTokens(token_ids, bytes_.data() + start);
+  bytes_.resize(static_cast<std::size_t>(end - bytes_.data()));
 }
 
 }  // namespace ctx::prefix

@@ -10,7 +10,14 @@ namespace ctx::prefix {
 namespace {
 
 // Tags of the framed encoding; part of the keyed128 format (docs/formats.md).
-enum : char { kSalt = 1, kLoraName = 2, kLoraPath = 3, kMediaIdentifier = 4, kMediaRange = 5 };
+enum : char {
+  kSalt = 1,
+  kLoraName = 2,
+  kLoraPath = 3,
+  kMediaIdentifier = 4,
+  kMediaRange = 5,
+  kPromptEmbeds = 6,
+};
 
 void AppendLittleEndian(std::uint64_t value, std::string* out) {
   for (int shift = 0; shift < 64; shift += 8) out->push_back(static_cast<char>(value >> shift));
@@ -55,6 +62,14 @@ MediaRange MediaIn(const Identity& identity, std::int64_t begin, std::int64_t en
   return {hint, last};
 }
 
+const Sha256Digest& EmbedsDigest(const Identity& identity, std::int64_t begin,
+                                 std::int64_t block_size) noexcept {
+  static const Sha256Digest no_bytes = Sha256({});
+  const auto index = static_cast<std::size_t>(begin / block_size);
+  const std::vector<Sha256Digest>& digests = *identity.prompt_embeds;
+  return index < digests.size() ? digests[index] : no_bytes;
+}
+
 void AppendFramed(const Identity& identity, std::int64_t begin, std::int64_t block_size,
                   bool first_of_prefix, MediaRange media, std::string* out) {
   if (first_of_prefix) {
@@ -73,6 +88,10 @@ void AppendFramed(const Identity& identity, std::int64_t begin, std::int64_t blo
         static_cast<std::uint64_t>(std::min(item.offset + item.length - begin, block_size)),
         &range);
     AppendField(kMediaRange, range, out);
+  }
+  if (identity.prompt_embeds) {
+    const Sha256Digest& digest = EmbedsDigest(identity, begin, block_size);
+    AppendField(kPromptEmbeds, std::string(digest.begin(), digest.end()), out);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "common/sha256.h"
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <string_view>
@@ -54,6 +55,38 @@ TEST_CASE("the implementations agree at every length and alignment") {
     const Sha256Digest want = Sha256(message, Sha256Implementation::kPortable);
     CHECK(Sha256(message) == want);
     for (const auto implementation : Supported()) CHECK(Sha256(message, implementation) == want);
+  }
+}
+
+// A link is the message with the digest before it put in its place, whatever that place is.
+TEST_CASE("links of chains are messages") {
+  std::mt19937 random(2);
+  for (std::size_t size = 48; size <= 400; size += 1 + size / 50) {
+    for (const std::size_t offset : {0, 1, 2, 3, 7, 13, 15}) {
+      std::vector<std::uint8_t> padded[2];
+      Sha256Link links[2];
+      Sha256Words before[2], want[2];
+      for (int i = 0; i < 2; ++i) {
+        padded[i].resize(2 * size + kSha256MaxPadding);
+        const std::size_t own_size = i == 0 ? size : 48 + random() % (2 * size - 48);
+        for (auto& byte : padded[i]) byte = static_cast<std::uint8_t>(random());
+        for (auto& word : before[i].words) word = static_cast<std::uint32_t>(random());
+        std::vector<std::uint8_t> message(padded[i].begin(), padded[i].begin() + own_size);
+        StoreDigest(before[i], message.data() + offset);
+        want[i] = WordsOf(Sha256(message, Sha256Implementation::kPortable));
+        std::fill_n(padded[i].begin() + offset, 32, std::uint8_t{0});
+        links[i] = {padded[i].data(), Sha256Pad(padded[i].data(), own_size), offset};
+      }
+      for (const auto implementation : Supported()) {
+        Sha256Words one = before[0];
+        Sha256Append(links[0], &one, implementation);
+        CHECK(one.words == want[0].words);
+        Sha256Words two[2] = {before[0], before[1]};
+        Sha256AppendTwo(links, two, implementation);
+        CHECK(two[0].words == want[0].words);
+        CHECK(two[1].words == want[1].words);
+      }
+    }
   }
 }
 
