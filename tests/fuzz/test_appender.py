@@ -100,7 +100,7 @@ def test_appends_to_a_long_pre_token(encoding, characters):
             if "\ud83d" in more:
                 continue
             text += more
-            appender.append(more)
+            assert appender.count_with(more) == appender.append(more), text[-200:]
             before = check_appended(appender, before, encoding.encode_ordinary(text), text[-200:])
             if generator.random() < 0.1:
                 appender = appender.copy()
@@ -119,7 +119,8 @@ def test_random_append_sequences(encoding):
             text = "".join(generator.choices(pieces, k=generator.randint(0, 4)))
             trusted = generator.random() < 0.2
             segments.append((text, trusted))
-            appender.append(text, trusted=trusted)
+            count_with = appender.count_with(text, trusted=trusted)
+            assert appender.append(text, trusted=trusted) == count_with, segments
             expected = encoding.encode_segments(segments)
             before = check_appended(appender, before, expected, segments)
             if generator.random() < 0.05:

@@ -68,6 +68,12 @@ class Appender:
             raise TypeError(f"text must be str, not {type(text).__name__}")
         return self._native.append(text, bool(trusted))
 
+    def count_with(self, text: str, *, trusted: bool = False) -> int:
+        """Return what :meth:`append` would, and append nothing. As costly as `append`."""
+        if not isinstance(text, str):
+            raise TypeError(f"text must be str, not {type(text).__name__}")
+        return self._native.count_with(text, bool(trusted))
+
     @property
     def count(self) -> int:
         """The number of ids."""

@@ -23,6 +23,12 @@ std::int64_t Append(Appender& appender, const py::str& text, bool trusted) {
   return appender.Append(utf8.view(), trusted);
 }
 
+std::int64_t CountWith(const Appender& appender, const py::str& text, bool trusted) {
+  const Utf8Text utf8(text);
+  const ReleaseGil release;
+  return appender.CountWith(utf8.view(), trusted);
+}
+
 /// A read-only view that keeps the ids alive, as they are now.
 py::array_t<TokenId> Ids(const Appender& appender) {
   using Shared = std::shared_ptr<const std::vector<TokenId>>;
@@ -64,6 +70,7 @@ void RegisterAppender(py::module_& module) {
            }),
            py::arg("encoding"), py::pos_only())
       .def("append", &Append, py::arg("text"), py::arg("trusted"), py::pos_only())
+      .def("count_with", &CountWith, py::arg("text"), py::arg("trusted"), py::pos_only())
       .def("copy", &Copy)
       .def_property_readonly("count", &Count)
       .def_property_readonly("changed_from", &ChangedFrom)

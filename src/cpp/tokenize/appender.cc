@@ -254,6 +254,16 @@ std::int64_t Appender::count() const {
   return static_cast<std::int64_t>(ids_->size());
 }
 
+std::int64_t Appender::CountWith(std::string_view utf8, bool trusted) const {
+  std::unique_lock lock(mutex_);
+  const std::size_t num_final = ids_->size() - open_.num_ids;
+  std::vector<TokenId> ids(ids_->begin() + static_cast<std::ptrdiff_t>(num_final), ids_->end());
+  Open open = open_;
+  lock.unlock();
+  AppendSections(utf8, trusted, open, ids);
+  return static_cast<std::int64_t>(num_final + ids.size());
+}
+
 std::size_t Appender::changed_from() const {
   const std::lock_guard lock(mutex_);
   return changed_from_;

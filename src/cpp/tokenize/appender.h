@@ -37,6 +37,8 @@ class Appender {
   std::int64_t Append(std::string_view utf8, bool trusted);
 
   std::int64_t count() const;
+  /// What Append would return; nothing changes. O(text + open part).
+  std::int64_t CountWith(std::string_view utf8, bool trusted) const;
   /// Index of the first id that the last Append changed or added.
   std::size_t changed_from() const;
   /// The ids as of now; they stay as they are when the appender goes on.

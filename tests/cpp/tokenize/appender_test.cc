@@ -42,7 +42,9 @@ TEST_CASE("after every append the ids are those of a fresh encoding") {
         for (std::size_t i = random() % 4; i > 0; --i) text += kPieces[random() % kPieces.size()];
         texts.push_back(text);
         trusted.push_back(random() % 3 == 0);
-        appender.Append(text, trusted.back());
+        const std::int64_t count_with = appender.CountWith(text, trusted.back());
+        REQUIRE(*appender.ids() == before);
+        REQUIRE(appender.Append(text, trusted.back()) == count_with);
         const std::vector<TokenId> expected = Fresh(*encoding, texts, trusted);
         std::string shown;
         for (const std::string& part : texts) shown += "[" + part + "]";
