@@ -4,7 +4,8 @@
 chunks, the conversation) and returns a :class:`Plan`: the messages that fit, token-exact and never
 over the window, with each section's share and every item that was dropped.
 
-:func:`trim_messages` does so for a list of messages alone, and returns a list.
+:func:`trim_messages` does so for a list of messages alone, and returns a list. :func:`pack` puts
+texts together into requests of limited size.
 
 How it decides:
 
@@ -31,6 +32,7 @@ from ctxengine.budget.break_even import BreakEven, StoredContent, break_even, st
 from ctxengine.budget.cache_plan import Breakpoint, CachePlan, NextCall, Sent
 from ctxengine.budget.cache_rules import CacheRules
 from ctxengine.budget.lint import Finding, lint
+from ctxengine.budget.pack import pack
 from ctxengine.budget.planner import plan
 from ctxengine.budget.request import Budget, Item, Section
 from ctxengine.budget.result import (
@@ -69,6 +71,7 @@ __all__ = [
     "StoredContent",
     "break_even",
     "lint",
+    "pack",
     "plan",
     "stored_content",
     "trim_messages",
