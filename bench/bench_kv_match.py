@@ -1,7 +1,8 @@
 """Looking up a cached prompt of 32k tokens, beside vLLM's and SGLang's managers.
 
 vLLM gets the block hashes for nothing, SGLang an array of int64 as it keeps it; how both are had
-stands in ``kv_rivals.py``.
+stands in ``kv_rivals.py``. Resumed: the caller knows where the look-up of the conversation's last
+turn ended, 512 tokens before, which neither rival can make use of.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from report import us_each
 BLOCK_SIZE = 16
 NUM_TOKENS = 32_768
 CACHED = NUM_TOKENS - BLOCK_SIZE  # never the block with the last token
-TARGETS = {"SGLang": 1.5, "vLLM": 100}
+TURN = 512
+FRESH = {"SGLang": 1.5, "vLLM": 100}
+RESUMED = {"SGLang": 10}
 
 
 def test_match_a_cached_prompt(report):
@@ -37,9 +40,16 @@ def test_match_a_cached_prompt(report):
     assert ours.lookup(tokens) == CACHED
     assert vllm.manager.get_computed_blocks(request)[1] == CACHED
     assert sglang.match(usable).device_prefix_len == CACHED
-    runs = {
-        "ctxengine": lambda: ours.lookup(tokens),
+    before = ours.match(tokens[: NUM_TOKENS - TURN + 1])
+    turn = tokens[before.num_tokens :]
+    assert before.num_tokens == NUM_TOKENS - TURN
+    assert ours.match(turn, resume=before).num_tokens == CACHED
+    rivals = {
         "vLLM": lambda: vllm.manager.get_computed_blocks(request),
         "SGLang": lambda: sglang.match(usable),
     }
-    kv_rivals.add_rows(report, "match a cached prompt of 32k tokens", runs, us_each(1), TARGETS)
+    what = "match a cached prompt of 32k tokens"
+    fresh = {"ctxengine": lambda: ours.match(tokens), **rivals}
+    kv_rivals.add_rows(report, what, fresh, us_each(1), FRESH)
+    resumed = {"ctxengine": lambda: ours.match(turn, resume=before), **rivals}
+    kv_rivals.add_rows(report, f"{what}, resumed", resumed, us_each(1), RESUMED)

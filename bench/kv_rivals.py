@@ -287,6 +287,11 @@ class VLLM:
         """Return the blocks of a request, in our numbering: the null block is -1."""
         return [block - 1 for block in self.manager.get_block_ids(request.request_id)[group]]
 
+    def last_blocks(self, request: Any) -> list[int]:
+        """Return the last block of a request in each group, in our numbering."""
+        groups = self.manager.get_blocks(request.request_id).blocks
+        return [blocks[-1].block_id - 1 for blocks in groups]
+
     def free(self, request: Any) -> None:
         """Free a request."""
         self.manager.free(request)
