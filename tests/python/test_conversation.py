@@ -327,6 +327,29 @@ def test_a_jinja_template_has_no_conversation():
         Conversation(encoding, template=Template.from_jinja("{{ messages[0].role }}", encoding))
 
 
+def test_turns_begin_at_users_messages_that_are_no_results():
+    encoding = get_encoding("qwen3")
+    call = {"name": "look", "arguments": {}}
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": call}]},
+        {"role": "tool", "content": "seen"},
+        {"role": "user", "content": "<tool_response>\nseen again\n</tool_response>"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ]
+    conversation = Conversation(encoding, template="qwen3", messages=messages)
+    assert [(turn.begin, turn.end) for turn in conversation.turns] == [(1, 6), (6, 7)]
+    # Nothing but the system prompt and the beginning of the reply is in no turn.
+    alone = Conversation(encoding, template="qwen3", messages=messages[:1])
+    assert sum(turn.tokens for turn in conversation.turns) == conversation.count - alone.count
+    assert alone.turns == ()
+    assert Conversation(encoding, template="chatml").turns == ()
+    chatml = Conversation(encoding, template="chatml", messages=messages[4:5])
+    assert [(turn.begin, turn.end) for turn in chatml.turns] == [(0, 1)]
+
+
 def test_a_fork_knows_cursors_from_before_it_and_not_those_after():
     conversation = Conversation(get_encoding("qwen3"), template="chatml")
     conversation.append({"role": "user", "content": "one"})

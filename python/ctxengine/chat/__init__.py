@@ -70,7 +70,7 @@ SGLang). Both drop all reasoning before the last final answer.
 from __future__ import annotations
 
 from ctxengine.chat.anchor import UsageAnchor, UsageEstimate
-from ctxengine.chat.conversation import Conversation, Cursor, Fit, Generated, Since
+from ctxengine.chat.conversation import Conversation, Cursor, Fit, Generated, Since, Turn
 from ctxengine.chat.count import (
     RequestParts,
     count_messages,
@@ -97,6 +97,7 @@ __all__ = [
     "Since",
     "StreamCounter",
     "Template",
+    "Turn",
     "UsageAnchor",
     "UsageEstimate",
     "cache_clear",

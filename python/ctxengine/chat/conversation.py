@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctxengine import _core
@@ -75,6 +76,22 @@ class Fit(NamedTuple):
     lead: int
     carried: range
     start: int
+    tokens: int
+
+
+class Turn(NamedTuple):
+    """A user's message and what was said until the next one.
+
+    Attributes
+    ----------
+    begin, end : int
+        Its messages are those from `begin` on, before `end`.
+    tokens : int
+        What they take in the prompt.
+    """
+
+    begin: int
+    end: int
     tokens: int
 
 
@@ -305,6 +322,19 @@ class Conversation:
     def message_tokens(self) -> npt.NDArray[np.int64]:
         """Tokens per message: int64[messages], as `CountReport.messages`. O(messages)."""
         return self._native.counts()[0]
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns, oldest first; messages before the first user's are in none. O(messages).
+
+        Where Qwen's templates wrap a tool's result as a user's message, it goes on with its turn.
+        """
+        starts = self._native.turns()
+        if not starts:
+            return ()
+        tokens = self.message_tokens.tolist()
+        spans = pairwise([*starts, len(tokens)])
+        return tuple(Turn(begin, end, sum(tokens[begin:end])) for begin, end in spans)
 
     @property
     def template_tokens(self) -> int:

@@ -118,6 +118,17 @@ py::tuple Counts(const LiveConversation& self) {
       counts.template_tokens);
 }
 
+py::list Turns(const LiveConversation& self) {
+  std::vector<std::size_t> turns;
+  {
+    const ReleaseGil release;
+    turns = self.turns();
+  }
+  py::list starts;
+  for (const std::size_t start : turns) starts.append(start);
+  return starts;
+}
+
 py::tuple Fit(const LiveConversation& self, std::int64_t max_tokens) {
   LiveConversation::Cut cut{};
   {
@@ -150,6 +161,7 @@ void RegisterConversation(py::module_& module) {
       .def("fork", &Fork)
       .def("since", &Since, py::arg("branch"), py::arg("version"), py::pos_only())
       .def("counts", &Counts)
+      .def("turns", &Turns)
       .def("fit", &Fit, py::arg("max_tokens"), py::pos_only())
       .def_property_readonly("cursor", &Cursor)
       .def_property_readonly("ids", &Ids)

@@ -417,6 +417,17 @@ std::int64_t LiveConversation::TokensBeforeMessage(std::size_t message) const no
   return static_cast<std::int64_t>(TokensBefore(static_cast<std::size_t>(first - chunks.begin())));
 }
 
+std::vector<std::size_t> LiveConversation::turns() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::size_t> starts;
+  for (std::size_t i = 0; i < messages_.size(); ++i) {
+    const Message& message = messages_[i];
+    if (message.role != Role::kUser) continue;
+    if (!family_.wraps_tool_results || !IsWrappedToolResponse(message)) starts.push_back(i);
+  }
+  return starts;
+}
+
 LiveConversation::Cut LiveConversation::Fit(std::int64_t max_tokens) const {
   const std::lock_guard lock(mutex_);
   RequireMessage();

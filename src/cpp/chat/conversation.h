@@ -92,6 +92,9 @@ class LiveConversation {
                std::string_view path, CountTable* table);
 
   std::size_t num_messages() const;
+  /// The first message of each turn: the users' messages that are more than a tool's result.
+  /// O(messages).
+  std::vector<std::size_t> turns() const;
   /// Tokens of all, the generation prompt included. Throws ArgumentError where the template needs a
   /// message and there is none; so do all that follow.
   std::int64_t count() const;
