@@ -640,3 +640,36 @@ def slot_mapping_device(
     after: list[int],
     /,
 ) -> None: ...
+
+_Sizes: TypeAlias = tuple[int, int, int, int, int, int]  # layers, kv, blocks, tokens, heads, bytes
+_Strides: TypeAlias = tuple[int, int, int, int, int]  # layer, kv, block, token, head
+_Ids: TypeAlias = tuple[int, int, str, str]  # address, stride, name, suffix
+
+class KVPool(metaclass=_PybindType):
+    def __init__(self, sizes: _Sizes, strides: _Strides, tensors: list[int], /) -> None: ...
+    def heads(self, begin: int, end: int, /) -> KVPool: ...
+    def staging(self, num_blocks: int, address: int, /) -> KVPool: ...
+    @property
+    def tensor_bytes(self) -> int: ...
+
+def kv_span_bytes(sizes: _Sizes, strides: _Strides, /) -> int: ...
+def kv_movement(
+    source: KVPool, target: KVPool, /
+) -> tuple[int, tuple[tuple[int, int, int], ...], int, int]: ...
+def kv_copy_host(
+    source: KVPool, source_ids: _Ids, target: KVPool, target_ids: _Ids, num_items: int, /
+) -> None: ...
+def kv_copy_device(
+    source: KVPool,
+    source_ids: _Ids,
+    target: KVPool,
+    target_ids: _Ids,
+    num_items: int,
+    skipped: int,
+    stream: int,
+    after: list[int],
+    /,
+) -> None: ...
+def dlpack_view(
+    capsule: object, /
+) -> tuple[int, int, tuple[int, ...], list[int] | None, int, int, int, bool]: ...

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 
+#include "cuda/block_copy.h"
 #include "cuda/slot_mapping.h"
 
 namespace ctx::cuda {
@@ -46,6 +47,26 @@ inline std::array<NamedArray, 4> ArraysOf(const SlotMappingArgs& args) {
            {args.block_tables, "block_tables"},
            {args.rows, "rows"},
            {args.positions, "positions"}}};
+}
+
+inline Int64 NumThreads(const BlockCopyArgs& args) { return Int64{args.num_tiles} * 256; }
+inline constexpr Kernel<BlockCopyArgs> kCopyBlocks16{"ctxengine_copy_blocks_16", NumThreads};
+inline constexpr Kernel<BlockCopyArgs> kCopyBlocks8{"ctxengine_copy_blocks_8", NumThreads};
+inline constexpr Kernel<BlockCopyArgs> kCopyBlocks4{"ctxengine_copy_blocks_4", NumThreads};
+inline constexpr Kernel<BlockCopyArgs> kCopyBlocks1{"ctxengine_copy_blocks_1", NumThreads};
+/// The kernel that moves words of `vector_bytes`.
+constexpr const Kernel<BlockCopyArgs>& CopyBlocksKernel(Int32 vector_bytes) {
+  return vector_bytes == 16  ? kCopyBlocks16
+         : vector_bytes == 8 ? kCopyBlocks8
+         : vector_bytes == 4 ? kCopyBlocks4
+                             : kCopyBlocks1;
+}
+inline std::array<NamedArray, 5> ArraysOf(const BlockCopyArgs& args) {
+  return {{{args.target.base, "the target"},
+           {args.source.base, "the source"},
+           {args.target.blocks, "the target's block ids"},
+           {args.source.blocks, "the source's block ids"},
+           {args.num_skipped, "skipped"}}};
 }
 
 }  // namespace ctx::cuda

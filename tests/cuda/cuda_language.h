@@ -41,6 +41,8 @@ inline thread_local ThreadState current;
 #define __host__
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __grid_constant__
+#define __forceinline__ inline
 #define threadIdx (::executor::current.thread_idx)
 #define blockIdx (::executor::current.block_idx)
 #define blockDim (::executor::current.block_dim)

@@ -6,9 +6,14 @@
 #include <map>
 #include <string_view>
 
+#include "cuda/block_copy.h"
 #include "cuda/slot_mapping.h"
 
 extern "C" {
+void ctxengine_copy_blocks_16(ctx::cuda::BlockCopyArgs args);
+void ctxengine_copy_blocks_8(ctx::cuda::BlockCopyArgs args);
+void ctxengine_copy_blocks_4(ctx::cuda::BlockCopyArgs args);
+void ctxengine_copy_blocks_1(ctx::cuda::BlockCopyArgs args);
 void ctxengine_slot_mapping(ctx::cuda::SlotMappingArgs args);
 }
 
@@ -27,6 +32,10 @@ std::function<KernelCall(void**)> CallOf(void (*kernel)(Args)) {
 
 inline const KernelList& AllKernels() {
   static const KernelList kernels = {
+      {"ctxengine_copy_blocks_16", CallOf(ctxengine_copy_blocks_16)},
+      {"ctxengine_copy_blocks_8", CallOf(ctxengine_copy_blocks_8)},
+      {"ctxengine_copy_blocks_4", CallOf(ctxengine_copy_blocks_4)},
+      {"ctxengine_copy_blocks_1", CallOf(ctxengine_copy_blocks_1)},
       {"ctxengine_slot_mapping", CallOf(ctxengine_slot_mapping)},
   };
   return kernels;

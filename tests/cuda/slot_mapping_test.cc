@@ -2,8 +2,6 @@
 // nothing with it: it walks each sequence token by token and counts.
 #include "cuda/slot_mapping.h"
 
-#include <sys/mman.h>
-
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -17,6 +15,7 @@
 #include "doctest/doctest.h"
 #include "executor.h"
 #include "kernel_list.h"
+#include "sparse_memory.h"
 
 namespace ctx::cuda {
 namespace {
@@ -186,33 +185,11 @@ TEST_CASE("the CPU backend says which token is wrong, and why") {
                     "positions[1] = 47: row 1 has no block in column 2");
 }
 
-/// Address space without memory behind it, except where it is touched.
-class SparseMemory {
- public:
-  explicit SparseMemory(std::size_t size_bytes)
-      : size_bytes_(size_bytes),
-        memory_(mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
-    REQUIRE(memory_ != MAP_FAILED);
-  }
-  ~SparseMemory() { munmap(memory_, size_bytes_); }
-  SparseMemory(const SparseMemory&) = delete;
-  SparseMemory& operator=(const SparseMemory&) = delete;
-  template <typename T>
-  T* As() {
-    return static_cast<T*>(memory_);
-  }
-
- private:
-  std::size_t size_bytes_;
-  void* memory_;
-};
-
 TEST_CASE("slots and offsets far beyond 2^31 and 2^32") {
   // A table of 3 rows, 2^31 + 5 columns apart: element offsets up to 2^32 + 10, 16 GiB of
   // addresses.
   const Int64 row_stride = (Int64{1} << 31) + 5;
-  SparseMemory memory(static_cast<std::size_t>(2 * row_stride + 8) * sizeof(Int32));
+  const executor::SparseMemory memory(static_cast<std::size_t>(2 * row_stride + 8) * sizeof(Int32));
   Int32* const tables = memory.As<Int32>();
   const Int32 last = std::numeric_limits<Int32>::max();
   tables[row_stride + 1] = last;       // row 1

@@ -82,6 +82,37 @@ try:
 except DeviceError as error:
     assert str(error) == (
         "cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED (719): unspecified launch failure")
+fake.fake_cuda_fail(b"cuLaunchKernel", 0)
+
+# Block copies: the kernel and the host move the same bytes; blocks outside are skipped and counted.
+sizes = dict(num_layers=3, num_blocks=9, block_size=4, num_heads=2)
+for name, entry_bytes, width in (("nhd", 128, 16), ("hnd", 40, 8), ("page_head", 20, 4), ("fused", 3, 1)):
+    layout = getattr(cuda.KVLayout, name)(**sizes, entry_bytes=entry_bytes)
+    size = layout.span_bytes
+    memory = [random.integers(0, 256, size + 16, dtype=np.uint8) for _ in range(2)]
+    memory = [m[-m.ctypes.data % 16:][:size] for m in memory]
+    host_memory = [m.copy() for m in memory]
+    pool, target = (cuda.DevicePool(layout, DeviceArray(m)) for m in memory)
+    host_pool, host_target = (cuda.DevicePool(layout, m) for m in host_memory)
+    pairs = np.array([[0, 3], [-1, 2], [9, 4], [1, 5], [6, -7]], np.int32)
+    skipped = np.zeros(1, np.int32)
+    cuda.copy_blocks(pool, DeviceArray(pairs, stream=7), skipped=DeviceArray(skipped), stream=2)
+    assert skipped.tolist() == [2]
+    cuda.copy_blocks(host_pool, pairs[[0, 1, 3]])
+    assert "cuLaunchKernel ctxengine_copy_blocks_%d device 1 grid" % width in log(), (name, log())
+    blocks = np.array([8, -1, 2], np.int32)
+    staging, host_staging = (np.full(3 * layout.block_bytes, 77, np.uint8) for _ in range(2))
+    cuda.gather_blocks(pool, DeviceArray(blocks), DeviceArray(staging))
+    cuda.gather_blocks(host_pool, blocks, host_staging)
+    assert (staging == host_staging).all()
+    cuda.scatter_blocks(pool, DeviceArray(blocks[::-1].copy()), DeviceArray(staging))
+    cuda.scatter_blocks(host_pool, blocks[::-1], host_staging)
+    cuda.relayout(pool, target, source_blocks=DeviceArray(np.arange(9, dtype=np.int32)[::-1]))
+    cuda.relayout(host_pool, host_target, source_blocks=np.arange(9, dtype=np.int32)[::-1])
+    assert all((m == h).all() for m, h in zip(memory, host_memory))
+    count = log().count("cuLaunchKernel")
+    cuda.copy_blocks(pool, DeviceArray(np.zeros((0, 2), np.int32)))
+    assert log().count("cuLaunchKernel") == count
 print("launched")
 """
 

@@ -6,43 +6,103 @@ executor.h, under the sanitizer that must find it. The unchanged copy passes und
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# 300 slots; the last sequence is on a block whose slots lie beyond 2^31; exact-size heap arrays.
-MAIN = """
+# Every program is called with "fibres" or "threads" and says what is wrong, with exit status 3.
+PROLOGUE = """
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <vector>
-#include "cuda/slot_mapping.h"
 #include "executor.h"
-extern "C" void ctxengine_slot_mapping(ctx::cuda::SlotMappingArgs args);
+#include "kernel_list.h"
+using namespace ctx::cuda;
+using executor::Mode;
+static bool threads;
+template <typename Args>
+void Run(const char* name, Args args, unsigned num_blocks, unsigned num_threads, bool shared) {
+  void* parameters[] = {&args};
+  executor::Launch({num_blocks}, {num_threads},
+      {.mode = threads ? Mode::kThreads : Mode::kFibers, .overlap_blocks = threads && !shared},
+      AllKernels().at(name)(parameters));
+}
+"""
+
+# 300 slots; the last sequence is on a block whose slots lie beyond 2^31; exact-size heap arrays.
+SLOT_MAPPING = """
 int main(int, char** argv) {
-  using namespace executor;
-  const bool threads = std::string(argv[1]) == "threads";
+  threads = std::string(argv[1]) == "threads";
   const std::vector<int> tables = {3, 1, 200000000, 5};
   const std::vector<int> rows(290, 1);
   std::vector<long> positions(290);
   for (long i = 0; i < 290; ++i) positions[i] = i % 32;
   std::vector<long> slots(300, 77);
-  const ctx::cuda::SlotMappingArgs args = {tables.data(), 2, 2, 2, 1, rows.data(), 1,
+  const SlotMappingArgs args = {tables.data(), 2, 2, 2, 1, rows.data(), 1,
       positions.data(), 1, 290, 16, slots.data(), 1, 300};
-  Launch({threads ? 4u : 2u}, {threads ? 16u : 64u},
-         {.mode = threads ? Mode::kThreads : Mode::kFibers, .overlap_blocks = threads},
-         [&] { ctxengine_slot_mapping(args); });
+  Run("ctxengine_slot_mapping", args, threads ? 4 : 2, threads ? 16 : 64, false);
   for (long i = 0; i < 300; ++i) {
     const long expected = i >= 290 ? -1 : i % 32 < 16 ? 3200000000 + i % 32 : 80 + i % 32 - 16;
     if (slots[i] != expected) { std::printf("slot %ld is wrong\\n", i); return 3; }
   }
 }
 """
+
+# Blocks of 3 tokens with 2 heads of 24 bytes: the heads change places with the tokens. Block 1 goes
+# to block 0 and block 2 to block 1; a pair of each kind is outside. The source block lies beyond
+# 2^31 bytes in the large case, which only the arithmetic sees.
+BLOCK_COPY = """
+int main(int, char** argv) {
+  threads = std::string(argv[1]) == "threads";
+  std::vector<unsigned long> source(3 * 18), target(2 * 18, 7);
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = 1000 + i;
+  const std::vector<int> from = {1, 3, 2, -1, 0}, to = {0, 0, 1, 1, 2};
+  int skipped = 0;
+  BlockCopyArgs args{};
+  args.source = {reinterpret_cast<unsigned char*>(source.data()), from.data(), 1, 3, 144, 144, -1};
+  args.target = {reinterpret_cast<unsigned char*>(target.data()), to.data(), 1, 2, 144, 144, -1};
+  args.num_items = 5;
+  args.num_skipped = &skipped;
+  const unsigned num_threads = threads ? 2 : 4;
+  args.vectors_per_item = 18;
+  const long tiles = (18 + num_threads * 4 - 1) / (num_threads * 4);
+  args.num_tiles = static_cast<unsigned>(5 * tiles);
+  args.tiles_per_item = Divisor::Of(tiles);
+  args.vectors_per_run = Divisor::Of(3);
+  args.extents[0] = Divisor::Of(3);
+  args.extents[1] = Divisor::Of(2);
+  args.source_strides[0] = 48; args.source_strides[1] = 24;
+  args.target_strides[0] = 24; args.target_strides[1] = 72;
+  args.num_dimensions = 2;
+  Run("ctxengine_copy_blocks_8", args, 4, num_threads, false);
+  if (skipped != 2) { std::printf("%d were skipped\\n", skipped); return 3; }
+  for (unsigned long b = 0; b < 2; ++b)
+    for (unsigned long t = 0; t < 3; ++t)
+      for (unsigned long h = 0; h < 2; ++h)
+        for (unsigned long i = 0; i < 3; ++i)
+          if (target[b * 18 + h * 9 + t * 3 + i] != 1000 + (b + 1) * 18 + t * 6 + h * 3 + i) {
+            std::printf("block %lu is wrong\\n", b);
+            return 3;
+          }
+  // Strides of 2^31 bytes and a vector far in: offsets are exact in 64 bits.
+  args.source_strides[0] = 1L << 31;
+  args.source.tensor_stride = 1L << 40;
+  const Offsets offsets = OffsetsOf<8>(args, 2 * 18 + 2 * 6 + 3 + 1);
+  if (offsets.source != (2L << 40) + (2L << 31) + 24 + 8) { std::printf("far\\n"); return 3; }
+}
+"""
+
+KERNELS = sorted(path.name for path in (ROOT / "src/cuda").glob("*.cu"))
+PROGRAMS = {"slot_mapping": SLOT_MAPPING, "block_copy": BLOCK_COPY}
 
 SANITIZERS = {
     "address": (["-fsanitize=address"], "fibres"),
@@ -51,110 +111,206 @@ SANITIZERS = {
     "none": ([], "fibres"),
 }
 
+# program, sanitizer, what stands in the sources exactly once, what the fault makes of it, symptom
 FAULTS = {
     "no tail check": (
+        "slot_mapping",
         "address",
         "i < args.num_slots",
         "i <= args.num_slots",
         "heap-buffer-overflow",
     ),
     "tokens read beyond the batch": (
+        "slot_mapping",
         "address",
         "if (i >= args.num_tokens) return kPaddingSlot;",
         "",
         "heap-buffer-overflow",
     ),
     "a wrong column stride": (
+        "slot_mapping",
         "address",
         "row * args.row_stride + column * args.column_stride",
         "row * args.row_stride + column * 4",
         "heap-buffer-overflow",
     ),
     "32-bit product": (
+        "slot_mapping",
         "undefined",
         "return block * args.block_size +",
         "return static_cast<int>(block) * static_cast<int>(args.block_size) +",
         "signed integer overflow",
     ),
     "two threads write one slot": (
+        "slot_mapping",
         "thread",
         "args.slots[i * args.slots_stride] =",
         "args.slots[i / 2 * 2] = args.slots[i * args.slots_stride] =",
         "data race",
     ),
     "blocks overlap": (
+        "slot_mapping",
         "thread",
         "static_cast<Int64>(blockIdx.x) * blockDim.x + threadIdx.x;",
         "static_cast<Int64>(blockIdx.x) * (blockDim.x - 1) + threadIdx.x;",
         "data race",
     ),
     "a barrier that the tail skips": (
+        "slot_mapping",
         "none",
         "args.slots[i * args.slots_stride] =",
         "__syncthreads(); args.slots[i * args.slots_stride] =",
         "the barrier of line",
     ),
-    "padding at zero": ("none", "kPaddingSlot = -1", "kPaddingSlot = 0", "slot 290 is wrong"),
+    "padding at zero": (
+        "slot_mapping",
+        "none",
+        "kPaddingSlot = -1",
+        "kPaddingSlot = 0",
+        "slot 290 is wrong",
+    ),
+    "block ids are not checked": (
+        "block_copy",
+        "address",
+        "block >= -1 && block < side.num_blocks ? block : -2",
+        "block",
+        "heap-buffer-overflow",
+    ),
+    "vectors beyond the item": (
+        "block_copy",
+        "address",
+        "if (vector < args.vectors_per_item)",
+        "if (vector < args.vectors_per_item + 19)",
+        "heap-buffer-overflow",
+    ),
+    "a 32-bit offset": (
+        "block_copy",
+        "undefined",
+        "index * args.source_strides[d]",
+        "static_cast<Int32>(index) * static_cast<Int32>(args.source_strides[d])",
+        "signed integer overflow",
+    ),
+    "a tensor stride in 32 bits": (
+        "block_copy",
+        "none",
+        "tensor * side.tensor_stride",
+        "static_cast<Int32>(tensor) * static_cast<Int32>(side.tensor_stride)",
+        "far",
+    ),
+    "tiles overlap": (
+        "block_copy",
+        "thread",
+        "tile_vectors = blockDim.x * kVectorsPerThread",
+        "tile_vectors = blockDim.x * (kVectorsPerThread - 1)",
+        "data race",
+    ),
+    "skipped is counted without an atomic": (
+        "block_copy",
+        "thread",
+        "atomicAdd(args.num_skipped, 1)",
+        "*args.num_skipped += 1",
+        "data race",
+    ),
+    "a barrier that the last tile skips": (
+        "block_copy",
+        "none",
+        "to[k] = offsets.target;",
+        "to[k] = offsets.target; __syncthreads();",
+        "the barrier of line",
+    ),
+    "each thread counts a skipped item": (
+        "block_copy",
+        "none",
+        "if (outside && first == 0 &&",
+        "if (outside &&",
+        "were skipped",
+    ),
+    "source and target strides exchanged": (
+        "block_copy",
+        "none",
+        "offsets.target += index * args.target_strides[d];",
+        "offsets.target += index * args.source_strides[d];",
+        "is wrong",
+    ),
 }
 
 
-def compile_cpp(folder: Path, *arguments: str) -> None:
-    compiler = os.environ.get("CXX", "g++")
-    command = [compiler, "-std=c++20", "-O1", "-pthread", f"-I{folder}", *arguments]
-    subprocess.run(command, cwd=folder, check=True)
+def compiler(*arguments: str) -> None:
+    command = [os.environ.get("CXX", "g++"), "-std=c++20", "-O1", "-pthread", *arguments]
+    subprocess.run(command, check=True)
+
+
+def compile_to(target: Path, source: Path, sanitizer: str, sources: Path) -> Path:
+    """Compile a caller or a kernel against the headers of `sources`."""
+    language = ("-include", str(ROOT / "tests/cuda/cuda_language.h"), "-xc++")
+    includes = (f"-I{sources}", f"-I{ROOT / 'src/cpp'}", f"-I{ROOT / 'tests/cuda'}")
+    compiler(*SANITIZERS[sanitizer][0], *includes, *language, "-c", str(source), "-o", str(target))
+    return target
 
 
 @pytest.fixture(scope="module")
-def main_objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The caller of the kernel, compiled once for each sanitizer."""
-    folder = tmp_path_factory.mktemp("main")
-    (folder / "main.cc").write_text(MAIN)
-    objects = {}
-    for sanitizer, (flags, _) in SANITIZERS.items():
-        objects[sanitizer] = folder / f"main_{sanitizer}.o"
-        includes = (f"-I{ROOT / 'src'}", f"-I{ROOT / 'tests/cuda'}")
-        compile_cpp(folder, *includes, *flags, "-c", "main.cc", "-o", str(objects[sanitizer]))
-    return objects
+def right(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Return what gives the object of a caller (by its name) or kernel without a fault."""
+    folder = tmp_path_factory.mktemp("right")
+
+    @functools.cache
+    def compiled(name: str, sanitizer: str) -> Path:
+        source = ROOT / "src/cuda" / name
+        if name in PROGRAMS:
+            source = folder / f"{name}.cc"
+            source.write_text(PROLOGUE + PROGRAMS[name])
+        return compile_to(folder / f"{name}_{sanitizer}.o", source, sanitizer, ROOT / "src")
+
+    return compiled
 
 
-def build_and_run(folder: Path, sanitizer: str, main: Path) -> subprocess.CompletedProcess[str]:
+def link_and_run(
+    folder: Path, sanitizer: str, objects: list[Path]
+) -> subprocess.CompletedProcess[str]:
     flags, mode = SANITIZERS[sanitizer]
-    language = ("-include", str(ROOT / "tests/cuda/cuda_language.h"))
-    compile_cpp(folder, *flags, *language, "-xc++", "-c", "cuda/slot_mapping.cu", "-o", "kernel.o")
-    compile_cpp(folder, *flags, "kernel.o", str(main), "-o", "program")
-    command = ["./program", mode]
+    compiler(*flags, *map(str, objects), "-o", str(folder / "program"))
+    command = [str(folder / "program"), mode]
     if sanitizer == "thread" and shutil.which("setarch"):
         # TSan's fixed address ranges collide with strongly randomised ones on recent kernels.
         command = ["setarch", platform.machine(), "--addr-no-randomize", *command]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    (tmp_path / "cuda").mkdir()
-    for name in ("slot_mapping.cu", "slot_mapping.h", "types.h"):
-        shutil.copy(ROOT / "src/cuda" / name, tmp_path / "cuda")
-    return tmp_path
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_the_kernel_as_it_is_passes(
-    copy: Path, sanitizer: str, main_objects: dict[str, Path]
+    tmp_path: Path, program: str, sanitizer: str, right: Callable[[str, str], Path]
 ) -> None:
-    result = build_and_run(copy, sanitizer, main_objects[sanitizer])
+    objects = [right(name, sanitizer) for name in (program, *KERNELS)]
+    result = link_and_run(tmp_path, sanitizer, objects)
     # ASan notes on stderr that fibres may confuse it.
     assert (result.returncode, result.stdout, "ERROR" in result.stderr) == (0, "", False)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_caught(copy: Path, fault: str, main_objects: dict[str, Path]) -> None:
-    sanitizer, right, wrong, symptom = FAULTS[fault]
-    num_changes = 0
-    for path in (copy / "cuda").iterdir():
-        text = path.read_text()
-        num_changes += text.count(right)
-        path.write_text(text.replace(right, wrong))
-    assert num_changes == 1
-    result = build_and_run(copy, sanitizer, main_objects[sanitizer])
+def test_a_planted_fault_is_caught(
+    tmp_path: Path, fault: str, right: Callable[[str, str], Path]
+) -> None:
+    program, sanitizer, text, wrong, symptom = FAULTS[fault]
+    (tmp_path / "cuda").mkdir()
+    changed = []
+    for path in sorted((ROOT / "src/cuda").iterdir()):
+        if path.suffix not in {".h", ".cu"}:
+            continue
+        source = path.read_text()
+        changed += [path.name] * source.count(text)
+        (tmp_path / "cuda" / path.name).write_text(source.replace(text, wrong))
+    assert len(changed) == 1
+    kernel = tmp_path / "cuda" / f"{program}.cu"
+    objects = [compile_to(tmp_path / "kernel.o", kernel, sanitizer, tmp_path)]
+    objects += [right(name, sanitizer) for name in KERNELS if name != kernel.name]
+    if changed[0].endswith(".h"):  # the caller looks at headers too
+        (tmp_path / "caller.cc").write_text(PROLOGUE + PROGRAMS[program])
+        objects.append(
+            compile_to(tmp_path / "caller.o", tmp_path / "caller.cc", sanitizer, tmp_path)
+        )
+    else:
+        objects.append(right(program, sanitizer))
+    result = link_and_run(tmp_path, sanitizer, objects)
     assert result.returncode != 0
     assert symptom in result.stdout + result.stderr

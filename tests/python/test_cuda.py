@@ -12,7 +12,7 @@ from ctxengine import cuda
 from ctxengine.errors import ArgumentError, DeviceError
 from ctxengine.kv import KVCacheManager
 from ctxengine.reference import slot_mapping as reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 INT32_MAX = 2**31 - 1
@@ -37,6 +37,7 @@ def batches(draw: st.DrawFn) -> tuple[list[list[int]], list[int], list[int], int
     return draw(table), rows, positions, block_size, len(tokens) + draw(st.integers(0, 5))
 
 
+@settings(deadline=None)
 @given(batches())
 def test_host_equals_the_reference(
     batch: tuple[list[list[int]], list[int], list[int], int, int],
@@ -177,7 +178,7 @@ def test_what_is_said_about_cuda_is_consistent() -> None:
         assert set(info.architectures) == {
             "compute_80", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120",
         }  # fmt: skip
-        assert 0 < info.image_bytes < 200_000
+        assert 0 < info.image_bytes < 1_000_000
     if reason is None:
         assert any(device.compute_capability >= (8, 0) for device in cuda.device_info())
 

@@ -1,9 +1,10 @@
-"""Block tables on the GPU: slot mapping, with the same arithmetic on the host.
+"""Block tables and KV blocks on the GPU, with the same calls on the host.
 
 Nothing here is needed to use the rest of ctxengine. The kernels are embedded when the package was
 built with a CUDA compiler; the driver is opened on first use, never at import; :func:`why_not` says
 in one sentence what is missing. No CUDA runtime and no array library is imported: device arrays of
-torch, CuPy, Numba and others come in through ``__cuda_array_interface__``.
+torch, CuPy, Numba and others come in through ``__cuda_array_interface__`` or DLPack, bare addresses
+as :class:`DeviceArray`. Arrays of numpy, or lists, select the host.
 
 The environment variable ``CTXENGINE_LIBCUDA`` names another driver library than ``libcuda.so.1``.
 It is read once, on first use.
@@ -11,6 +12,8 @@ It is read once, on first use.
 
 from __future__ import annotations
 
+from ctxengine.cuda.arrays import DeviceArray
+from ctxengine.cuda.blocks import copy_blocks, gather_blocks, relayout, scatter_blocks
 from ctxengine.cuda.device import (
     BuildInfo,
     DeviceInfo,
@@ -19,16 +22,25 @@ from ctxengine.cuda.device import (
     is_available,
     why_not,
 )
+from ctxengine.cuda.layout import DevicePool, KVLayout, Movement
 from ctxengine.cuda.tables import INVALID_SLOT, PADDING_SLOT, slot_mapping
 
 __all__ = [
     "INVALID_SLOT",
     "PADDING_SLOT",
     "BuildInfo",
+    "DeviceArray",
     "DeviceInfo",
+    "DevicePool",
+    "KVLayout",
+    "Movement",
     "build_info",
+    "copy_blocks",
     "device_info",
+    "gather_blocks",
     "is_available",
+    "relayout",
+    "scatter_blocks",
     "slot_mapping",
     "why_not",
 ]

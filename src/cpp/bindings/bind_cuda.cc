@@ -1,5 +1,7 @@
 // ctxengine.cuda. Arrays arrive as addresses that cuda.py has taken from the array interfaces and
 // checked; so nothing here knows numpy or any GPU array library.
+#include "bindings/bind_cuda.h"
+
 #include <pybind11/stl.h>
 
 #include <array>
@@ -97,6 +99,7 @@ void RegisterCuda(py::module_& module) {
              py::arg(), py::pos_only());
   module.def("slot_mapping_device", SlotMappingDevice, py::arg(), py::arg(), py::arg(), py::arg(),
              py::arg(), py::arg(), py::arg(), py::pos_only());
+  RegisterCudaBlocks(module);
 }
 
 }  // namespace ctx::bindings
