@@ -302,10 +302,17 @@ def compare_sglang(root: Path) -> str:
     return f"{num_requests} requests, {num_pages} pages"
 
 
-def compare_dynamo(root: Path) -> str:
-    """Compare local hashes with adapters and media; the chain step is an XXH3 of four words."""
+def dynamo_hash(root: Path) -> Any:
+    """Import Dynamo's binding; the result takes ids and block size."""
     sys.path.insert(0, str(need(root)))
     from dynamo._core import compute_block_hash_for_seq
+
+    return compute_block_hash_for_seq
+
+
+def compare_dynamo(root: Path) -> str:
+    """Compare local hashes with adapters and media; the chain step is an XXH3 of four words."""
+    compute_block_hash_for_seq = dynamo_hash(root)
 
     def split(x: int) -> list[int]:
         return [x & 0xFFFFFFFF, x >> 32]
@@ -354,17 +361,23 @@ def compare_dynamo(root: Path) -> str:
     return f"{num_requests} requests, {num_blocks} blocks"
 
 
-def compare_lmcache(root: Path) -> str:
-    """Compare the chunk hashes of the multiprocess server."""
+def lmcache_hasher(root: Path) -> Any:
+    """Load LMCache's class that hashes chunks of a size."""
     for name in ("lmcache", "lmcache.logging", "numba"):
         sys.modules[name] = MagicMock(__name__=name, __path__=[])
     module = load(root / "lmcache/v1/multiprocess/token_hasher.py", "token_hasher")
+    return module.TokenHasher
+
+
+def compare_lmcache(root: Path) -> str:
+    """Compare the chunk hashes of the multiprocess server."""
+    token_hasher = lmcache_hasher(root)
     rng = random.Random(4)
     num_requests = num_chunks = 0
     for _ in range(1000):
         chunk_size = rng.choice([1, 16, 64, 256, 300])
         tokens = random_tokens(rng) * rng.choice([1, 1, 12])
-        theirs = module.TokenHasher(chunk_size)
+        theirs = token_hasher(chunk_size)
         want = theirs.compute_chunk_hashes(tokens)
         mine = BlockHasher(chunk_size, scheme="lmcache")
         assert mine.hash(tokens) == want
@@ -372,7 +385,7 @@ def compare_lmcache(root: Path) -> str:
         assert BlockHasher(chunk_size, scheme="lmcache", root=bytes(32)).hash(tokens) == rest
         num_requests += 1
         num_chunks += len(want)
-    assert_printed(module.TokenHasher(4).compute_chunk_hashes(PAGE_TOKENS), "lmcache")
+    assert_printed(token_hasher(4).compute_chunk_hashes(PAGE_TOKENS), "lmcache")
     return f"{num_requests} requests, {num_chunks} chunks"
 
 

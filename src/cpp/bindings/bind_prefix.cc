@@ -74,50 +74,76 @@ void Run(std::size_t num_tokens, Work work) {
   }
 }
 
-std::vector<std::uint8_t> Digests(const BlockHasher& hasher, const prefix::Run& run) {
-  std::vector<std::uint8_t> digests(hasher.NumBlocks(run) * hasher.digest_size());
-  Run(run.token_ids.size(), [&] { hasher.Hash(run, digests.data()); });
-  return digests;
-}
-
-/// One object for each digest, made by `make(bytes)`, which returns a new reference.
-template <typename Make>
-py::list ListOf(std::span<const std::uint8_t> digests, std::size_t size, Make make) {
-  py::list result(digests.size() / size);
-  for (Py_ssize_t i = 0; !digests.empty(); ++i, digests = digests.subspan(size)) {
-    PyObject* const item = make(digests.first(size));
-    if (item == nullptr) throw py::error_already_set();
-    PyList_SET_ITEM(result.ptr(), i, item);
-  }
-  return result;
-}
+using Make = PyObject* (*)(std::span<const std::uint8_t> digest);  // returns a new reference
 
 PyObject* NewBytes(std::span<const std::uint8_t> digest) {
   return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(digest.data()),
                                    static_cast<Py_ssize_t>(digest.size()));
 }
 
+Py_UCS1 HexDigit(std::uint8_t nibble) {
+  return static_cast<Py_UCS1>(nibble + '0' + (nibble > 9 ? 'a' - '0' - 10 : 0));
+}
+
 PyObject* NewHex(std::span<const std::uint8_t> digest) {
   PyObject* const text = PyUnicode_New(2 * static_cast<Py_ssize_t>(digest.size()), 127);
   if (text == nullptr) return nullptr;
-  Py_UCS1* out = PyUnicode_1BYTE_DATA(text);
-  for (const std::uint8_t byte : digest) {
-    *out++ = static_cast<Py_UCS1>("0123456789abcdef"[byte >> 4]);
-    *out++ = static_cast<Py_UCS1>("0123456789abcdef"[byte & 15]);
+  Py_UCS1* const out = PyUnicode_1BYTE_DATA(text);
+  for (std::size_t i = 0; i < digest.size(); ++i) {  // vector code: no table
+    out[2 * i] = HexDigit(digest[i] >> 4);
+    out[2 * i + 1] = HexDigit(digest[i] & 15);
   }
   return text;
 }
 
+/// Fills a list with what `make` returns for one digest after the other.
+struct ListFiller {
+  py::list list;
+  std::size_t digest_size;
+  Make make;
+  Py_ssize_t next = 0;
+
+  void Add(const std::uint8_t* digest) {
+    PyObject* const item = make({digest, digest_size});
+    if (item == nullptr) throw py::error_already_set();
+    PyList_SET_ITEM(list.ptr(), next++, item);
+  }
+};
+
+py::list ListOf(std::span<const std::uint8_t> digests, std::size_t digest_size, Make make) {
+  ListFiller filler{py::list(digests.size() / digest_size), digest_size, make};
+  for (std::size_t i = 0; i < digests.size(); i += digest_size) filler.Add(digests.data() + i);
+  return std::move(filler.list);
+}
+
+py::list HashToList(const BlockHasher& hasher, const py::object& token_ids,
+                    const py::object& parent, Int<"start"> start, Make make) {
+  constexpr std::size_t kHoldGilTokens = 1 << 16;  // some 500 us
+  const RunArguments arguments(hasher, token_ids, parent, start.value);
+  const prefix::Run& run = arguments.run();
+  const std::size_t size = hasher.digest_size();
+  std::vector<std::uint8_t> digests(hasher.NumBlocks(run) * size);
+  if (run.token_ids.size() > kHoldGilTokens) {
+    Run(run.token_ids.size(), [&] { hasher.Hash(run, digests.data()); });
+    return ListOf(digests, size, make);
+  }
+  // Objects are made while the next block is hashed: faster than without the GIL, one by one.
+  ListFiller filler{py::list(hasher.NumBlocks(run)), size, make};
+  hasher.HashEach(
+      run, digests.data(),
+      [](void* to, const std::uint8_t* digest) { static_cast<ListFiller*>(to)->Add(digest); },
+      &filler);
+  return std::move(filler.list);
+}
+
 py::list Hash(const BlockHasher& hasher, const py::object& token_ids, const py::object& parent,
               Int<"start"> start) {
-  const RunArguments arguments(hasher, token_ids, parent, start.value);
-  return ListOf(Digests(hasher, arguments.run()), hasher.digest_size(), NewBytes);
+  return HashToList(hasher, token_ids, parent, start, NewBytes);
 }
 
 py::list HashHex(const BlockHasher& hasher, const py::object& token_ids, const py::object& parent,
                  Int<"start"> start) {
-  const RunArguments arguments(hasher, token_ids, parent, start.value);
-  return ListOf(Digests(hasher, arguments.run()), hasher.digest_size(), NewHex);
+  return HashToList(hasher, token_ids, parent, start, NewHex);
 }
 
 py::array_t<std::uint8_t> HashToNumpy(const BlockHasher& hasher, const py::object& token_ids,

@@ -56,9 +56,11 @@ class Outside {
         all_(std::cmp_greater(low, std::numeric_limits<U>::max()) ||
              std::cmp_less(high, std::numeric_limits<U>::min())) {}
   bool operator()(U value) const { return all_ || Mask(value) != 0; }
-  /// All ones outside, as vector instructions say it; not for a range that has nothing of U's.
+  /// Not 0 outside, without a branch, for vector instructions; not for a range that has nothing of
+  /// U's.
   Bits Mask(U value) const {
     const auto above_low = static_cast<Bits>(static_cast<Bits>(value) - static_cast<Bits>(low_));
+    if (is_low_bits_) return above_low & static_cast<Bits>(~width_);
     return above_low > width_ ? static_cast<Bits>(~Bits{0}) : Bits{0};
   }
   bool all() const { return all_; }
@@ -73,6 +75,7 @@ class Outside {
   }
   U low_;
   Bits width_;
+  bool is_low_bits_ = (width_ & static_cast<Bits>(width_ + 1)) == 0;  // a width of 2^n - 1
   bool all_;
 };
 

@@ -27,13 +27,17 @@ const std::array<std::uint32_t, 8> kSha256Initial = {
 }  // namespace internal
 namespace {
 
+static_assert(std::endian::native == std::endian::little);
+
 std::uint32_t LoadBigEndian(const std::uint8_t* bytes) {
-  return std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 |
-         std::uint32_t{bytes[2]} << 8 | bytes[3];
+  std::uint32_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return __builtin_bswap32(word);
 }
 
 void StoreBigEndian(std::uint32_t word, std::uint8_t* bytes) {
-  for (int i = 0; i < 4; ++i) bytes[i] = static_cast<std::uint8_t>(word >> (24 - 8 * i));
+  word = __builtin_bswap32(word);
+  std::memcpy(bytes, &word, sizeof(word));
 }
 
 /// Pads the `rest` bytes at `tail` that end a message of `size` bytes: the bit 1, zeros, and the

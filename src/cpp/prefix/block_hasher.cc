@@ -237,16 +237,16 @@ Sha256Chain<SglangMessageWriter> BlockHasher::SglangChain(const Run& run,
 }
 
 void BlockHasher::Hash(const Run& run, std::uint8_t* digests) const {
-  const auto advance = [](auto chain) { chain.Advance(chain.num_left()); };
+  const auto finish = [](auto chain) { chain.Finish(); };
   switch (scheme_) {
     case Scheme::kVllmSha256:
     case Scheme::kVllmSha256Cbor:
-      return advance(VllmChain(run, digests));
+      return finish(VllmChain(run, digests));
     case Scheme::kVllmXxhash:
     case Scheme::kVllmXxhashCbor:
       return HashXxhash(run, digests);
     case Scheme::kSglang:
-      return advance(SglangChain(run, digests));
+      return finish(SglangChain(run, digests));
     case Scheme::kDynamo:
     case Scheme::kDynamoSequence:
       return HashDynamo(run, digests);
@@ -257,11 +257,33 @@ void BlockHasher::Hash(const Run& run, std::uint8_t* digests) const {
   }
 }
 
+void BlockHasher::HashEach(const Run& run, std::uint8_t* digests, Visit visit,
+                           void* context) const {
+  const auto each = [=](const std::uint8_t* digest) { visit(context, digest); };
+  if (scheme_ == Scheme::kVllmSha256 || scheme_ == Scheme::kVllmSha256Cbor) {
+    VllmChain(run, digests).Finish(each);
+  } else if (scheme_ == Scheme::kSglang) {
+    // A first page that nothing precedes is no link of the chain.
+    if (!run.parent && root_.empty() && NumBlocks(run) > 0) {
+      auto chain = SglangChain(run, digests);
+      each(digests);
+      chain.Finish(each);
+    } else {
+      SglangChain(run, digests).Finish(each);
+    }
+  } else {
+    Hash(run, digests);
+    for (std::size_t left = NumBlocks(run); left > 0; --left, digests += digest_size()) {
+      each(digests);
+    }
+  }
+}
+
 void BlockHasher::HashTwo(const Run (&runs)[2], std::uint8_t* const (&digests)[2]) const {
   const auto advance = []<typename Chain>(Chain a, Chain b) {
     Chain::AdvanceTwo(a, b);
-    a.Advance(a.num_left());
-    b.Advance(b.num_left());
+    a.Finish();
+    b.Finish();
   };
   if (scheme_ == Scheme::kVllmSha256 || scheme_ == Scheme::kVllmSha256Cbor) {
     advance(VllmChain(runs[0], digests[0]), VllmChain(runs[1], digests[1]));

@@ -54,15 +54,21 @@ class Sha256Chain {
     if (num_left_ > 0) Prepare();
   }
 
-  std::size_t num_left() const noexcept { return num_left_; }
-
-  /// Hashes up to `num_blocks` blocks.
-  void Advance(std::size_t num_blocks) {
-    for (num_blocks = std::min(num_blocks, num_left_); num_blocks > 0; --num_blocks) {
+  /// Hashes the rest. `visit(digest)` is called for each block, when the next one has begun.
+  template <typename Visit>
+  void Finish(Visit visit) {
+    const std::uint8_t* before = nullptr;
+    while (num_left_ > 0) {
       const Sha256Link link = TakeLink();
       Sha256Append(link, &chain_);
+      if (before != nullptr) visit(before);
+      before = digests_;
       Store();
     }
+    if (before != nullptr) visit(before);
+  }
+  void Finish() {
+    Finish([](const std::uint8_t*) {});
   }
 
   /// Hashes the blocks that both chains have.
