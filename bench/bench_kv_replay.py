@@ -66,8 +66,10 @@ def test_replay(report, rival, num_tokens):
     hits = {"ctxengine": 0, rival: 0}
     num_requests = num_prompt_tokens = 0
     for number, chunk in enumerate(chunks(Path(os.environ[VARIABLE]))):
-        lists = [tokens.tolist() for tokens in chunk]
-        theirs = lists if rival == "vLLM" else [array("q", tokens) for tokens in lists]
+        if rival == "vLLM":
+            theirs = [tokens.tolist() for tokens in chunk]
+        else:
+            theirs = [array("q", tokens.astype(np.int64).tobytes()) for tokens in chunk]
         answers = {}
         with on_one_processor(number):
             for name, call, inputs in (
