@@ -1,8 +1,8 @@
 """A day's prompts in order through the managers, beside vLLM and SGLang: time and hits of each.
 
-``CTXENGINE_TRACE`` names a trace in Mooncake's form (``kv_traces.py``); one request is served at a
-time, its prompt only. Hits must equal vLLM's, request by request. SGLang evicts by nodes of its
-tree, not by blocks, so its hits differ a little: both rates are in the row.
+``CTXENGINE_BENCH_TRACE`` names a trace in Mooncake's form (``kv_traces.py``); one request is served
+at a time, its prompt only. Hits must equal vLLM's, request by request. SGLang evicts by nodes of
+its tree, not by blocks, so its hits differ a little: both rates are in the row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from report import us_each
 BLOCK_SIZE = 16
 CHUNK = 64  # requests that one manager serves before it is another's turn
 TARGETS = {"SGLang": 3, "vLLM": 60}
-VARIABLE = "CTXENGINE_TRACE"
+VARIABLE = "CTXENGINE_BENCH_TRACE"
 CAPACITIES = [2_000_000, 8_000_000, 32_000_000]
 
 

@@ -6,10 +6,11 @@ stood in for.
 
 How to get them::
 
-    pip download --no-deps --no-binary :all: --no-clean vllm==0.33.0   # cannot build; unpacks
-    pip download --no-deps sglang==0.5.23                              # a wheel: unzip it
-    export CTXENGINE_VLLM=PATH_OF_THE_UNPACKED_SDIST
-    export CTXENGINE_SGLANG=PATH_OF_THE_UNPACKED_WHEEL
+    mkdir engines && cd engines
+    pip download --no-deps --no-clean --no-binary :all: vllm==0.33.0   # unpacks, cannot build
+    pip download --no-deps sglang==0.5.23
+    ...unpack each into a folder: vllm/ sglang/
+    export CTXENGINE_BENCH_ENGINES=$PWD
 
 What each needs:
 
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-VLLM_VARIABLE = "CTXENGINE_VLLM"
-SGLANG_VARIABLE = "CTXENGINE_SGLANG"
+ENGINES = "CTXENGINE_BENCH_ENGINES"
 _SGLANG_MODULE = "sglang/srt/mem_cache/rust_tree_core"
 
 
@@ -138,12 +138,12 @@ def _take(path: Path, name: str) -> Any:
     return names[name]
 
 
-def _folder(variable: str, contents: str) -> Path:
-    if variable not in os.environ:
-        raise Absent(f"{variable} is not set")
-    root = Path(os.environ[variable])
+def _folder(name: str, contents: str) -> Path:
+    if ENGINES not in os.environ:
+        raise Absent(f"{ENGINES} is not set")
+    root = Path(os.environ[ENGINES]) / name
     if not (root / contents).exists():
-        raise Absent(f"{variable}: no {contents} in {root}")
+        raise Absent(f"no {contents} in {root}")
     return root
 
 
@@ -181,6 +181,8 @@ def _vllm_modules(root: Path) -> types.SimpleNamespace:
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         loaded[name.rpartition(".")[2]] = module
+    # Now, while what it imports is what is here: others stand in for vLLM's modules, too.
+    loaded["kv_cache_spec_registry"].KVCacheSpecRegistry._ensure_registered()
     for name in mocks:
         if not name.startswith("vllm"):
             del sys.modules[name]
@@ -210,8 +212,9 @@ class VLLM:
         watermark: float = 0.0,
         max_model_len: int = 1 << 20,
     ) -> None:
-        modules = _vllm_modules(_folder(VLLM_VARIABLE, "vllm/v1/core"))
-        self.version = _version(Path(os.environ[VLLM_VARIABLE]) / "PKG-INFO")
+        root = _folder("vllm", "vllm/v1/core")
+        modules = _vllm_modules(root)
+        self.version = _version(root / "PKG-INFO")
         interface, utils = modules.kv_cache_interface, modules.kv_cache_utils
         shape = {"num_kv_heads": 1, "head_size": 1, "dtype": None}
         specs = [interface.FullAttentionSpec(block_size=block_size, **shape)]
@@ -330,7 +333,7 @@ class SGLangTree:
     """
 
     def __init__(self, num_tokens: int, page_size: int) -> None:
-        self._core, torch = _sglang_core(_folder(SGLANG_VARIABLE, _SGLANG_MODULE))
+        self._core, torch = _sglang_core(_folder("sglang", _SGLANG_MODULE))
         torch.set_num_threads(1)
         self._torch = torch
         self.page_size = page_size
