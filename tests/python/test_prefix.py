@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 from collections import UserList
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -379,6 +380,20 @@ def test_batches_of_every_size():
     for count in range(6):
         prompts = [rng.integers(0, 1 << 20, rng.integers(0, 3000)) for _ in range(count)]
         assert hasher.hash_batch(prompts) == [hasher.hash(prompt) for prompt in prompts]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_long_prompts_by_every_way(scheme):
+    """Above all limits where the way changes; eight threads share the hasher."""
+    hasher = make(scheme, 16)
+    tokens = np.random.default_rng(8).integers(0, 1 << 31, 70_000, dtype=np.uint32)
+    rows = hasher.hash_to_numpy(tokens)
+    with ThreadPoolExecutor(8) as pool:
+        lists = list(pool.map(hasher.hash, [tokens] * 8))
+    assert lists == [[row.tobytes() for row in rows]] * 8
+    assert hasher.hash(tokens[:1600]) == lists[0][:100]
+    assert hasher.hash_hex(tokens) == [digest.hex() for digest in lists[0]]
+    assert hasher.hash_batch([tokens, tokens[:4000]]) == [lists[0], lists[0][:250]]
 
 
 def test_empty_blocks_and_prompts():
