@@ -109,7 +109,11 @@ class Step(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """Counters of a manager. Blocks are free, idle (published, in no row) or referenced."""
+    """Counters of a manager.
+
+    Blocks are free, idle (published, in no row) or referenced; of the referenced ones,
+    ``num_coming`` are held by no row any more and only wait for a fence.
+    """
 
     num_blocks: int
     num_free: int
@@ -121,6 +125,7 @@ class Stats(NamedTuple):
     num_evicted: int
     num_copied: int
     num_duplicates: int
+    num_coming: int
 
 
 def _row_list(rows: int | Ints) -> Ints:
@@ -149,7 +154,16 @@ class KVCacheManager:
     max_row_tokens : int, optional
         Length of the longest sequence, which sets the columns of the block table; by default as
         many tokens as the pool holds. The table takes ``4 * max_rows * columns`` bytes and may
-        have 1 GiB.
+        have 1 GiB, those of all groups together.
+    groups : sequence of Group, optional
+        For models whose layers differ in what they keep. Each group has its own block table, and
+        all take blocks from the one pool. By default one full group.
+    watermark_blocks : int, optional
+        Blocks that stay available when a prompt is admitted beside others, so that those can
+        grow for a while before one has to be preempted.
+    partial_hits : bool, optional
+        Reuse the beginning of a cached block too, where a prompt leaves it: the block is copied
+        (`Step.copies`) before the row writes behind what it shares. All groups must be full.
 
     Raises
     ------
@@ -202,6 +216,8 @@ class KVCacheManager:
         max_rows: int = 256,
         max_row_tokens: int | None = None,
         groups: Sequence[Group] | None = None,
+        watermark_blocks: int = 0,
+        partial_hits: bool = False,
         _hash_bits: int = 128,  # tests make hash collisions common with it
     ) -> None:
         if max_row_tokens is None:
@@ -215,7 +231,14 @@ class KVCacheManager:
                 raise ArgumentError(f"a group's kind is {kind!r}; it must be one of {_KINDS}")
             kinds.append((_KINDS.index(kind), operator.index(window)))
         self._core = _core.KVCacheManager(
-            num_blocks, block_size, max_rows, max_row_tokens, kinds, _hash_bits
+            num_blocks,
+            block_size,
+            max_rows,
+            max_row_tokens,
+            kinds,
+            watermark_blocks,
+            bool(partial_hits),
+            _hash_bits,
         )
 
     @property
@@ -401,7 +424,7 @@ class KVCacheManager:
         self,
         rows: int | Ints,
         num_accepted: int | Ints,
-        token_ids: TokenIds = (),
+        token_ids: TokenIds | None = (),
         indptr: Ints | None = None,
     ) -> None:
         """Complete the oldest open reservation of each row, after its forward pass.
@@ -417,9 +440,11 @@ class KVCacheManager:
         num_accepted : int, or sequence of int or integer array, shape (m,)
             From 0 to the size of the reservation. Less than the whole only while the row has no
             younger reservation.
-        token_ids : sequence of int or integer array
+        token_ids : sequence of int or integer array, or None
             The ids of the accepted tokens which the manager does not know from `acquire`, row after
-            row: none while a prompt is being computed, the pass's input tokens in decode.
+            row: none while a prompt is being computed, the pass's input tokens in decode. None
+            when they are not known yet: `tell`, or the next `settle` of the row, brings them, and
+            only then do blocks become findable.
         indptr : sequence of int or integer array, shape (m + 1,), optional
             Where each row's ids lie in ``token_ids``; checked when given, implied when not.
 
@@ -433,6 +458,68 @@ class KVCacheManager:
         O(m + tokens).
         """
         self._core.settle(_row_list(rows), num_accepted, token_ids, indptr)
+
+    def tell(self, rows: int | Ints, token_ids: TokenIds, indptr: Ints | None = None) -> None:
+        """Bring ids of tokens that were settled without them.
+
+        Parameters
+        ----------
+        rows : int, or sequence of int or integer array, shape (m,)
+            Each row at most once.
+        token_ids : sequence of int or integer array
+            The next missing ids of each row, row after row; without ``indptr``, all of them.
+        indptr : sequence of int or integer array, shape (m + 1,), optional
+            Where each row's ids lie in ``token_ids``.
+
+        Raises
+        ------
+        ArgumentError
+            A row misses fewer ids than it is told; nothing has changed.
+        """
+        self._core.tell(_row_list(rows), token_ids, indptr)
+
+    def begin_load(self, row: int, num_tokens: int) -> Step:
+        """Hand out the slots of the next tokens of a prompt whose KV comes from elsewhere.
+
+        Until `finish_load` or `fail_load` the row can only be freed, and nobody finds its blocks.
+
+        Parameters
+        ----------
+        row : int
+        num_tokens : int
+            At most all but the last token of the prompt.
+
+        Returns
+        -------
+        Step
+            As of `reserve`: with ``oom_row`` set, nothing has changed.
+
+        Raises
+        ------
+        ArgumentError
+            The row is not in use, is loading, has an open reservation or fewer tokens.
+        """
+        return Step(*self._core.begin_load(row, num_tokens))
+
+    def finish_load(self, row: int) -> None:
+        """Count what was loading as computed; full blocks become findable.
+
+        Raises
+        ------
+        ArgumentError
+            The row is not loading.
+        """
+        self._core.finish_load(row)
+
+    def fail_load(self, row: int, num_loaded: int = 0) -> None:
+        """Give up a load of which only the first ``num_loaded`` tokens came; compute the others.
+
+        Raises
+        ------
+        ArgumentError
+            The row is not loading, or not so much.
+        """
+        self._core.fail_load(row, num_loaded)
 
     def fork(self, row: int) -> int | None:
         """Make a second row that shares all blocks of the first; writes copy.
@@ -459,18 +546,46 @@ class KVCacheManager:
         """
         self._core.truncate(row, num_tokens)
 
-    def free(self, rows: int | Ints) -> None:
+    def free(self, rows: int | Ints, *, fence: int | None = None) -> None:
         """Let rows go, each tail first; their published blocks stay findable until evicted.
 
-        A row may be freed with open reservations if what runs later on the device is ordered behind
-        the pass that still writes them, as on one stream.
+        A row may be freed with open reservations or while it is loading. If what writes its blocks
+        later on the device is not ordered behind that, as on one stream, then give a fence.
+
+        Parameters
+        ----------
+        rows : int, or sequence of int or integer array, shape (m,)
+        fence : int, optional
+            The blocks are reused only after `advance_fence` has reached this ticket: the number of
+            the last pass that touches them. Until then they count as coming (`Stats.num_coming`).
 
         Raises
         ------
         ArgumentError
             A row is not in use (freed already?) or named twice; nothing has changed.
         """
-        self._core.free(_row_list(rows))
+        self._core.free(_row_list(rows), fence)
+
+    def advance_fence(self, ticket: int) -> None:
+        """Say that the device has passed ``ticket``, and with it all lower ones.
+
+        Raises
+        ------
+        ArgumentError
+            It had passed a later one.
+        """
+        self._core.advance_fence(ticket)
+
+    def preempt_candidates(self, num_blocks: int) -> npt.NDArray[np.int32]:
+        """Name rows whose freeing makes ``num_blocks`` blocks available; changes nothing.
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, shape (k,): the youngest rows first, as few as do. None when enough blocks are
+            available or coming; all rows when even that is not enough.
+        """
+        return self._core.preempt_candidates(num_blocks)
 
     def evict(self, num_blocks: int) -> npt.NDArray[np.int32]:
         """Evict up to ``num_blocks`` idle blocks.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import accumulate
 
 import pytest
 from ctxengine import ArgumentError, CapacityError, KVCacheManager
@@ -35,6 +36,7 @@ class Pair:
         self.native = KVCacheManager(num_blocks, block_size, _hash_bits=hash_bits, **kwargs)
         self.model = KVCacheModel(num_blocks, block_size, **kwargs)
         self.device_tables = {}
+        self.served = Counter()  # calls that were not refused
 
     def call(self, name, *args, **kwargs):
         try:
@@ -46,17 +48,38 @@ class Pair:
             assert self.native.snapshot() == before
             return None
         got = getattr(self.native, name)(*args, **kwargs)
-        if name == "reserve":
+        self.served[name] += 1
+        if name == "acquire" and got is not None:
+            self.served["partial hit"] += got[1] % self.model.block_size > 0
+        if name == "settle" and args[2] is None:
+            self.served["late"] += 1
+        if name in {"reserve", "begin_load"}:
             got = (*(part.tolist() for part in got[:3]), got[3])
             if len(self.model.groups) == 1:
                 got = ([got[0]], *got[1:])
             assert not {s for s, _ in got[2]} & {t for _, t in got[2]}
             for row, column, block, *group in got[1]:
                 self.device_tables[row, column, sum(group)] = block
-        elif name == "evict":
+        elif name in {"evict", "preempt_candidates"}:
             got = got.tolist()
         assert got == want
         return got
+
+    def tell(self, rows, token_ids, counts):
+        """Ragged arguments differ: the manager takes offsets, and none for all that is missing."""
+        try:
+            self.model.tell(rows, token_ids, counts)
+        except ArgumentError:
+            with pytest.raises(ArgumentError):
+                self.native.tell(rows, token_ids, [0, *accumulate(counts)])
+            return
+        missing = [
+            max(0, row["num_computed"] - row["num_tokens"])
+            for row in map(self.native.snapshot()["rows"].get, rows)
+        ]
+        self.served["tell"] += sum(counts) > 0
+        offsets = None if counts == missing else [0, *accumulate(counts)]
+        self.native.tell(rows, token_ids, offsets)
 
     def check(self):
         assert self.native.snapshot() == self.model.snapshot()
@@ -126,6 +149,8 @@ class Driver:
             first = native.match(tokens[:cut], **identity)
             assert native.match(tokens[first.num_tokens :], resume=first, **identity) == whole
         rest = tokens[whole.num_tokens :]
+        if self.pair.model.partial_hits and self.pick(0, 1):
+            return
         got = native.acquire(rest, resume=whole, **identity)
         assert got == self.pair.model.acquire(tokens, **identity)
 
@@ -148,7 +173,31 @@ class Driver:
             kept = row.reservations[0] if whole else self.pick(0, row.reservations[0])
             accepted.append(kept)
             num_ids += max(0, row.num_computed + kept - len(row.token_ids))
-        self.pair.call("settle", rows, accepted, [self.pick(0, 1) for _ in range(num_ids)])
+        late = self.pick(0, 2) == 0
+        ids = None if late else [self.pick(0, 1) for _ in range(num_ids)]
+        self.pair.call("settle", rows, accepted, ids)
+
+    def tell(self):
+        rows = self.rows(lambda row: row.num_computed > len(row.token_ids))
+        counts = []
+        for row_id in rows:
+            row = self.pair.model.rows[row_id]
+            missing = row.num_computed - len(row.token_ids)
+            counts.append(self.pick(0, missing + 1) if self.pick(0, 3) == 0 else missing)
+        self.pair.tell(rows, [self.pick(0, 1) for _ in range(sum(counts))], counts)
+
+    def begin_load(self):
+        row_id = self.row(lambda row: not row.reservations)
+        row = self.pair.model.rows.get(row_id)
+        most = len(row.token_ids) - row.num_computed if row else 1
+        self.pair.call("begin_load", row_id, self.pick(0, max(most, 1)))
+
+    def end_load(self):
+        row_id = self.row(lambda row: row.is_loading)
+        if self.pick(0, 1):
+            self.pair.call("finish_load", row_id)
+        else:
+            self.pair.call("fail_load", row_id, self.pick(-1, 6))
 
     def settle_wrongly(self):
         rows = [*self.rows(), self.row()]
@@ -164,7 +213,16 @@ class Driver:
         self.pair.call("truncate", row_id, self.pick(max(-1, length - 6), length + 1))
 
     def free(self):
-        self.pair.call("free", self.rows())
+        fence = None
+        if self.pick(0, 2) == 0:
+            fence = max(0, self.pair.model.passed_fence) + self.pick(0, 3)
+        self.pair.call("free", self.rows(), fence=fence)
+
+    def advance_fence(self):
+        self.pair.call("advance_fence", self.pair.model.passed_fence + self.pick(-1, 3))
+
+    def preempt_candidates(self):
+        self.pair.call("preempt_candidates", self.pick(0, self.pair.model.num_blocks + 1))
 
     def free_wrongly(self):
         self.pair.call("free", [*self.rows(), self.pick(-1, 6), *self.rows()])
@@ -179,7 +237,8 @@ class Driver:
 CALLS = [
     *(["acquire"] * 8 + ["reserve"] * 4 + ["finish_prompts"] * 6 + ["settle"] * 16),
     *(["fork"] * 4 + ["truncate"] * 3 + ["free"] * 6),
-    *("settle_wrongly", "free_wrongly", "evict", "can_admit"),
+    *("settle_wrongly", "free_wrongly", "evict", "can_admit", "preempt_candidates"),
+    *(["tell"] * 6 + ["begin_load"] * 5 + ["end_load"] * 4 + ["advance_fence"] * 2),
 ]
 
 
@@ -187,13 +246,17 @@ def run(seed, hash_bits, num_calls):
     """Random calls on a random small manager; returns its counters."""
     rng = random.Random(seed)
     block_size = rng.choice([1, 2, 3, 4])
+    groups = random_groups(rng.randint)
+    num_blocks = rng.randint(1, 40)
     pair = Pair(
-        rng.randint(1, 40),
+        num_blocks,
         block_size,
         hash_bits=hash_bits,
         max_rows=rng.randint(1, 8),
         max_row_tokens=rng.choice([None, rng.randint(1, 10) * block_size]),
-        groups=random_groups(rng.randint),
+        groups=groups,
+        watermark_blocks=rng.choice([0, min(3, num_blocks)]),
+        partial_hits=all(group == FULL for group in groups) and rng.random() < 0.5,
     )
     driver = Driver(pair, rng.randint)
     for _ in range(num_calls):
@@ -201,20 +264,25 @@ def run(seed, hash_bits, num_calls):
         pair.check()
     stats = pair.native.stats()
     pair.call("free", sorted(pair.model.rows))
+    pair.call("advance_fence", pair.model.passed_fence + 9)
     pair.check()
     empty = pair.native.stats()
     assert empty.num_free + empty.num_idle == empty.num_blocks
-    return stats
+    return pair.served + Counter(stats._asdict())
 
 
 @pytest.mark.parametrize("hash_bits", [128, 8, 1])
 def test_random_calls_equal_the_model(hash_bits):
     total = Counter()
     for seed in range(50):
-        total.update(run(1000 * hash_bits + seed, hash_bits, 150)._asdict())
+        total += run(1000 * hash_bits + seed, hash_bits, 200)
     # The calls did reach what they are meant to test.
     for counter in ("num_hit_tokens", "num_evicted", "num_copied", "num_duplicates"):
         assert total[counter] > 10, total
+    for call in ("fork", "truncate", "late", "begin_load", "advance_fence"):
+        assert total[call] > 10, total
+    for call in ("tell", "partial hit", "finish_load", "fail_load"):
+        assert total[call] > 3, total
 
 
 class Machine(RuleBasedStateMachine):
@@ -225,12 +293,18 @@ class Machine(RuleBasedStateMachine):
         block_size=st.integers(1, 4),
         max_rows=st.integers(1, 4),
         hash_bits=st.sampled_from([128, 2]),
+        partial_hits=st.booleans(),
         data=st.data(),
     )
-    def start(self, num_blocks, block_size, max_rows, hash_bits, data):
+    def start(self, num_blocks, block_size, *, max_rows, hash_bits, partial_hits, data):
         groups = random_groups(lambda low, high: data.draw(st.integers(low, high)))
         self.pair = Pair(
-            num_blocks, block_size, max_rows=max_rows, hash_bits=hash_bits, groups=groups
+            num_blocks,
+            block_size,
+            max_rows=max_rows,
+            hash_bits=hash_bits,
+            groups=groups,
+            partial_hits=partial_hits and all(group == FULL for group in groups),
         )
         self.driver = Driver(self.pair, None)
 

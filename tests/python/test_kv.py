@@ -612,3 +612,138 @@ def test_all_groups_count_in_what_could_never_be_served(make):
     assert manager.max_row_blocks == 6
     assert manager.can_admit(16)  # four blocks, and two of the window
     unchanged(manager, CapacityError, manager.acquire, list(range(17)))
+
+
+# --- the step protocol ---
+
+
+def test_ids_may_come_after_their_step(make):
+    manager = make()
+    row = prefill(manager, [1, 2, 3])
+    manager.reserve(row, 1)
+    manager.settle(row, 1, None)  # the block is full, but of what is not known yet
+    assert manager.lookup([1, 2, 3, 4, 9]) == 0
+    unchanged(manager, ArgumentError, manager.fork, row)
+    manager.reserve(row, 1)
+    unchanged(manager, ArgumentError, manager.tell, row, [4, 5])
+    manager.tell(row, [4])
+    assert manager.lookup([1, 2, 3, 4, 9]) == 4
+    manager.settle(row, 1, None)
+    manager.reserve(row, 1)
+    manager.settle(row, 1, [5, 6])  # the ids of both steps
+    assert manager.snapshot()["rows"][row]["token_ids"] == [1, 2, 3, 4, 5, 6]
+    manager.check()
+
+
+def test_ids_of_several_rows_come_ragged(make):
+    manager = make()
+    rows = [prefill(manager, [i]) for i in range(3)]
+    manager.reserve(rows, [3, 2, 1])
+    manager.settle(rows, [3, 2, 1], None)
+    unchanged(manager, ArgumentError, manager.tell, rows, [7, 8, 9], [0, 1, 2, 4])
+    unchanged(manager, ArgumentError, manager.tell, rows, [7, 8, 9], [1, 2, 2, 3])
+    unchanged(manager, ArgumentError, manager.tell, rows, [7, 8, 9], [0, 4, 2, 3])
+    unchanged(manager, ArgumentError, manager.tell, [rows[0], rows[0]], [7, 8])
+    manager.tell(rows, [7, 8, 9], [0, 1, 3, 3])
+    manager.tell(rows, [1, 2, 3])
+    state = manager.snapshot()["rows"]
+    assert [state[row]["token_ids"] for row in rows] == [[0, 7, 1, 2], [1, 8, 9], [2, 3]]
+
+
+def test_blocks_behind_a_fence_are_not_reused_before_it_is_passed(make):
+    manager = make(num_blocks=3)
+    row = prefill(manager, list(range(9)))
+    manager.reserve(row, 1)
+    manager.free(row, fence=7)  # the pass that was just reserved still writes block 2
+    stats = manager.stats()
+    assert (stats.num_rows, stats.num_referenced, stats.num_coming) == (0, 3, 3)
+    assert not manager.can_admit(1)
+    assert manager.preempt_candidates(3).tolist() == []  # they are coming
+    unchanged(manager, ArgumentError, manager.free, row)
+    assert manager.lookup(list(range(9))) == 8
+    manager.advance_fence(6)
+    assert not manager.can_admit(1)
+    manager.advance_fence(7)
+    assert manager.can_admit(9)
+    assert manager.stats().num_coming == 0
+    unchanged(manager, ArgumentError, manager.advance_fence, 6)
+    unchanged(manager, ArgumentError, manager.free, [], fence=-1)
+    manager.free(prefill(manager, [1]), fence=7)  # passed already
+    assert manager.stats().num_coming == 0
+    manager.check()
+
+
+def test_loaded_blocks_are_found_when_they_are_there(make):
+    manager = make(num_blocks=12)
+    tokens = list(range(14))
+    row = manager.acquire(tokens).row
+    unchanged(manager, ArgumentError, manager.begin_load, row, 14)  # the last one is computed
+    assert manager.begin_load(row, 12).slots.tolist() == list(range(12))
+    assert manager.lookup(tokens) == 0
+    for call, *args in (
+        (manager.reserve, row, 1),
+        (manager.settle, row, 12),
+        (manager.fork, row),
+        (manager.truncate, row, 0),
+        (manager.begin_load, row, 1),
+        (manager.fail_load, row, 13),
+    ):
+        unchanged(manager, ArgumentError, call, *args)
+    manager.finish_load(row)
+    unchanged(manager, ArgumentError, manager.finish_load, row)
+    assert manager.lookup(tokens) == 12
+    assert manager.reserve(row, 2).slots.tolist() == [12, 13]
+    manager.check()
+
+
+def test_what_did_not_load_is_computed(make):
+    manager = make(num_blocks=12)
+    tokens = list(range(14))
+    row = manager.acquire(tokens).row
+    manager.begin_load(row, 12)
+    manager.fail_load(row, 6)
+    assert manager.lookup(tokens) == 4
+    assert manager.reserve(row, 8).slots.tolist() == list(range(6, 14))
+    manager.settle(row, 8)
+    assert manager.lookup(tokens) == 12
+    manager.check()
+
+
+def test_the_youngest_rows_are_preempted_first(make):
+    manager = make(num_blocks=8)
+    rows = [prefill(manager, [i] * 8) for i in range(3)]
+    child = manager.fork(rows[1])  # shares both blocks: freeing it alone gives none
+    assert manager.preempt_candidates(2).tolist() == []
+    assert manager.preempt_candidates(3).tolist() == [child, rows[2]]
+    assert manager.preempt_candidates(5).tolist() == [child, rows[2], rows[1]]
+    assert manager.preempt_candidates(99).tolist() == [child, rows[2], rows[1], rows[0]]
+
+
+def test_the_watermark_keeps_room_for_the_rows_that_run(make):
+    manager = make(num_blocks=8, watermark_blocks=3)
+    assert manager.can_admit(32)  # alone it may have all
+    row = prefill(manager, [0] * 16)
+    assert manager.can_admit(4)
+    assert not manager.can_admit(5)
+    assert manager.acquire([1] * 5) is None
+    assert manager.reserve(row, 16).oom_row is None  # a row that runs may grow
+    with pytest.raises(ArgumentError, match="watermark_blocks is 9"):
+        make(num_blocks=8, watermark_blocks=9)
+
+
+def test_the_beginning_of_a_block_is_shared_by_a_copy(make):
+    manager = make(num_blocks=12, partial_hits=True)
+    prefill(manager, [0, 1, 2, 3, 4, 5, 6, 7])
+    acquired = manager.acquire([0, 1, 2, 3, 4, 5, 9, 9, 9])
+    assert acquired.num_cached_tokens == 6
+    step = manager.reserve(acquired.row, 3)
+    assert step.copies.tolist() == [[1, 3]]
+    assert step.slots.tolist() == [14, 15, 8]
+    manager.settle(acquired.row, 3)
+    manager.check()
+    # Of two blocks the one that has more in common; and never the last token.
+    assert manager.acquire([0, 1, 2, 3, 4, 5, 9, 7]).num_cached_tokens == 7
+    assert manager.acquire([0, 1]).num_cached_tokens == 1
+    assert manager.acquire([0, 1, 2, 9], cache_salt="a").num_cached_tokens == 0
+    with pytest.raises(ArgumentError, match="all groups are full"):
+        make(groups=[Group("linear_state")], partial_hits=True)

@@ -42,12 +42,18 @@ class Row:
     tables: list[Table]
     num_computed: int = 0
     exact_at: int = 0  # the last block boundary at which a pass ended
+    age: int = 0  # the youngest row has the highest
+    is_loading: bool = False
     reservations: list[int] = field(default_factory=list)
 
     @property
     def num_reserved(self) -> int:
         """Slots handed out, from 0 on."""
         return self.num_computed + sum(self.reservations)
+
+    def num_published(self, block_size: int) -> int:
+        """Whole blocks with KV whose ids are known."""
+        return min(self.num_computed, len(self.token_ids)) // block_size
 
 
 class OutOfBlocks(Exception):  # noqa: N818 - caught inside the model
@@ -65,6 +71,8 @@ class KVCacheModel:
         max_rows: int = 256,
         max_row_tokens: int | None = None,
         groups: Sequence[tuple[str, int]] = (("full", 0),),
+        watermark_blocks: int = 0,
+        partial_hits: bool = False,
     ) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
@@ -83,6 +91,12 @@ class KVCacheModel:
         self.copies_of: dict[Key, list[int]] = {}  # in the order of publication
         self.chain_of: dict[Content, int] = {(): 0}  # numbers in order of first publication
         self.last_chain = 0
+        self.children_of: dict[Content, list[Content]] = {}  # in the order they are tried
+        self.watermark_blocks = watermark_blocks
+        self.partial_hits = partial_hits
+        self.deferred: list[tuple[int, list[int]]] = []  # fence; blocks of a row and group
+        self.passed_fence = -1
+        self.last_age = 0
 
     # --- calls ---
 
@@ -109,12 +123,18 @@ class KVCacheModel:
                 table.blocks[column] = block
                 if block in trial.idle:
                     trial.idle.remove(block)
+        partial, length = trial._partial_hit(row, num_hits)
+        row.num_computed += length
+        for group, table in enumerate(row.tables if length else ()):
+            table.blocks[num_hits] = trial.copies_of[group, partial][0]
+            if table.blocks[num_hits] in trial.idle:
+                trial.idle.remove(table.blocks[num_hits])
         num_columns = self._blocks_for(len(token_ids))
-        if self._num_needed(num_columns - num_hits) > trial._num_available():
+        if self._num_needed(num_columns - num_hits) + self._watermark() > trial._num_available():
             return None
         for (kind, _), table in zip(self.groups, row.tables, strict=True):
             if kind == "full":
-                for column in range(num_hits, num_columns):
+                for column in range(num_hits + bool(length), num_columns):
                     table.blocks[column] = trial._allocate()
                 table.end = num_columns
         self.__dict__ = trial.__dict__
@@ -125,14 +145,14 @@ class KVCacheModel:
         if num_tokens < 1:
             raise ArgumentError("empty prompt")
         self._check_fits(num_tokens)
-        needed = self._num_needed(self._blocks_for(num_tokens))
+        needed = self._num_needed(self._blocks_for(num_tokens)) + self._watermark()
         return len(self.rows) < self.max_rows and needed <= self._num_available()
 
     def reserve(
         self, rows: list[int], num_new: list[int]
     ) -> tuple[list[list[int]], list[list[int]], list[list[int]], int | None]:
         """Slots of each group, table patch, copies, first row that fell short."""
-        self._live(rows)
+        self._live(rows, ready=True)
         for row_id, count in zip(rows, num_new, strict=True):
             if count < 1:
                 raise ArgumentError("nothing to reserve")
@@ -161,9 +181,9 @@ class KVCacheModel:
         self.__dict__ = trial.__dict__
         return slots, patch, copies, None
 
-    def settle(self, rows: list[int], num_accepted: list[int], token_ids: list[int]) -> None:
+    def settle(self, rows: list[int], num_accepted: list[int], token_ids: list[int] | None) -> None:
         """Take over the accepted tokens; publish the blocks that became full."""
-        self._live(rows)
+        self._live(rows, ready=True)
         num_unknown = []
         for row_id, accepted in zip(rows, num_accepted, strict=True):
             row = self.rows[row_id]
@@ -172,27 +192,72 @@ class KVCacheModel:
             if accepted < row.reservations[0] and len(row.reservations) > 1:
                 raise ArgumentError("a younger reservation is out")
             num_unknown.append(max(0, row.num_computed + accepted - len(row.token_ids)))
+        if token_ids is None:  # they come later
+            num_unknown, token_ids = [0] * len(rows), []
         if sum(num_unknown) != len(token_ids):
             raise ArgumentError("wrong number of ids")
         for row_id, accepted, unknown in zip(rows, num_accepted, num_unknown, strict=True):
             row = self.rows[row_id]
+            first = row.num_published(self.block_size)
             row.token_ids += token_ids[:unknown]
             token_ids = token_ids[unknown:]
-            first = row.num_computed // self.block_size
             all_accepted = row.reservations.pop(0) == accepted
             row.num_computed += accepted
             if row.num_computed % self.block_size == 0:
                 row.exact_at = row.num_computed
-            for column in range(first, row.num_computed // self.block_size):
+            for column in range(first, row.num_published(self.block_size)):
                 self._publish(row, column)
             if not all_accepted:
                 if accepted:
                     self._pull_states(row)
                 self._shrink_to_fit(row)
 
+    def tell(self, rows: list[int], token_ids: list[int], counts: list[int]) -> None:
+        """Take the ids of tokens that were settled without them."""
+        self._live(rows)
+        for row_id, count in zip(rows, counts, strict=True):
+            row = self.rows[row_id]
+            if not 0 <= count <= max(0, row.num_computed - len(row.token_ids)):
+                raise ArgumentError("too many ids")
+        if sum(counts) != len(token_ids):
+            raise ArgumentError("wrong number of ids")
+        for row_id, count in zip(rows, counts, strict=True):
+            row = self.rows[row_id]
+            first = row.num_published(self.block_size)
+            row.token_ids += token_ids[:count]
+            token_ids = token_ids[count:]
+            for column in range(first, row.num_published(self.block_size)):
+                self._publish(row, column)
+
+    def begin_load(
+        self, row_id: int, num_tokens: int
+    ) -> tuple[list[list[int]], list[list[int]], list[list[int]], int | None]:
+        """Reserve prompt tokens that come from elsewhere."""
+        self._live([row_id], ready=True)
+        row = self.rows[row_id]
+        if row.reservations or not 1 <= num_tokens < len(row.token_ids) - row.num_computed:
+            raise ArgumentError("cannot load that")
+        step = self.reserve([row_id], [num_tokens])
+        self.rows[row_id].is_loading = step[3] is None
+        return step
+
+    def finish_load(self, row_id: int) -> None:
+        """Count them as computed."""
+        self._live([row_id])
+        self.fail_load(row_id, sum(self.rows[row_id].reservations))
+
+    def fail_load(self, row_id: int, num_loaded: int) -> None:
+        """Count some of them as computed."""
+        self._live([row_id])
+        row = self.rows[row_id]
+        if not row.is_loading or not 0 <= num_loaded <= row.reservations[0]:
+            raise ArgumentError("is not loading that")
+        row.is_loading = False
+        self.settle([row_id], [num_loaded], [])
+
     def fork(self, row_id: int) -> int | None:
         """Return a second row over the same blocks."""
-        self._live([row_id])
+        self._live([row_id], ready=True)
         if len(self.rows) == self.max_rows:
             return None
         row = self.rows[row_id]
@@ -205,7 +270,7 @@ class KVCacheModel:
 
     def truncate(self, row_id: int, num_tokens: int) -> None:
         """Cut a row, and the media that its extra keys speak of."""
-        self._live([row_id])
+        self._live([row_id], ready=True)
         row = self.rows[row_id]
         if not 0 <= num_tokens <= len(row.token_ids) or row.reservations:
             raise ArgumentError("cannot cut there or now")
@@ -227,14 +292,39 @@ class KVCacheModel:
         )
         self._shrink_to_fit(row)
 
-    def free(self, rows: list[int]) -> None:
+    def free(self, rows: list[int], fence: int | None = None) -> None:
         """Let rows go, tail first."""
         self._live(rows)
+        if fence is not None and fence > self.passed_fence:
+            for row_id in rows:
+                for table in self.rows[row_id].tables:
+                    blocks = [table.blocks[column] for column in sorted(table.blocks)]
+                    self.deferred.append((fence, blocks))
         for row_id in rows:
             for table in self.rows[row_id].tables:
                 self._release(table, range(table.begin, table.end))
             del self.rows[row_id]
             self._forget_chains()
+
+    def advance_fence(self, fence: int) -> None:
+        """Release what waited for it, in the order of freeing."""
+        if fence < max(0, self.passed_fence):
+            raise ArgumentError("passed already")
+        self.passed_fence = fence
+        while due := [entry for entry in self.deferred if entry[0] <= fence]:
+            self.deferred.remove(due[0])
+            self._release(Table(dict(enumerate(due[0][1]))), range(len(due[0][1])))
+
+    def preempt_candidates(self, num_blocks: int) -> list[int]:
+        """Return as few of the youngest rows as make so many blocks available."""
+        youngest = sorted(self.rows, key=lambda row_id: -self.rows[row_id].age)
+        for count in range(len(youngest) + 1):
+            kept = {
+                b for r in youngest[count:] for t in self.rows[r].tables for b in t.blocks.values()
+            }
+            if self.num_blocks - len(kept) >= num_blocks:
+                return youngest[:count]
+        return youngest
 
     def evict(self, num_blocks: int) -> list[int]:
         """Evict idle blocks, oldest first."""
@@ -258,6 +348,7 @@ class KVCacheModel:
                     "num_tokens": len(row.token_ids),
                     "num_computed": row.num_computed,
                     "num_reserved": row.num_reserved,
+                    "is_loading": row.is_loading,
                     "reservations": row.reservations,
                     "groups": [
                         {
@@ -286,13 +377,13 @@ class KVCacheModel:
                 }
                 for block, (group, content) in sorted(self.key_of.items())
             },
+            "deferred": [blocks for _, blocks in self.deferred],
             "ref_counts": [self._num_references(b) for b in range(self.num_touched)],
         }
 
     def check(self) -> None:
         """Assert what must always hold."""
-        tables = [table for row in self.rows.values() for table in row.tables]
-        held = {b for table in tables for b in table.blocks.values()}
+        held = self._held()
         fresh = set(range(self.num_touched, self.num_blocks))
         places = [*held, *fresh, *self.free_stack, *self.idle]
         assert sorted(places) == list(range(self.num_blocks)), "every block is in one place"
@@ -313,7 +404,7 @@ class KVCacheModel:
 
     def _check_table(self, row: Row, group: int, table: Table) -> None:
         kind = self.groups[group][0]
-        depth = row.num_computed // self.block_size
+        depth = row.num_published(self.block_size)
         covered = max(len(row.token_ids), row.num_reserved) if kind == "full" else row.num_reserved
         assert table.end == self._blocks_for(covered)
         needed = range(self._first_needed(group, row.num_computed), table.end)
@@ -346,9 +437,32 @@ class KVCacheModel:
             needed += min(held, num_columns)
         return needed
 
-    def _num_available(self) -> int:
+    def _held(self) -> set[int]:
         held = {b for row in self.rows.values() for t in row.tables for b in t.blocks.values()}
-        return self.num_blocks - len(held)
+        return held | {b for _, blocks in self.deferred for b in blocks}
+
+    def _num_available(self) -> int:
+        return self.num_blocks - len(self._held())
+
+    def _watermark(self) -> int:
+        return self.watermark_blocks if self.rows else 0
+
+    def _partial_hit(self, row: Row, num_hits: int) -> tuple[Content, int]:
+        """Return the published block that begins most like what follows the hits."""
+        before = self._content(row, num_hits - 1) if num_hits else ()
+        begin = num_hits * self.block_size
+        wanted = row.token_ids[begin:-1][: self.block_size - 1]
+        best: tuple[Content, int] = ((), 0)
+        for child in self.children_of.get(before, ())[:16] if self.partial_hits else ():
+            identity, tokens = child[-1]
+            length = 0
+            while length < len(wanted) and tokens[length] == wanted[length]:
+                length += 1
+            if length > best[1] and identity == self._identity(row, num_hits):
+                best = (child, length)
+        if not all((group, best[0]) in self.copies_of for group in range(len(self.groups))):
+            return (), 0
+        return best
 
     def _check_fits(self, num_tokens: int) -> None:
         needed = self._blocks_for(num_tokens)
@@ -357,15 +471,19 @@ class KVCacheModel:
         if self._num_needed(needed) > self.num_blocks:
             raise CapacityError("never", self._num_needed(needed), self.num_blocks)
 
-    def _live(self, rows: list[int]) -> None:
+    def _live(self, rows: list[int], *, ready: bool = False) -> None:
         for i, row_id in enumerate(rows):
             if row_id not in self.rows or row_id in rows[:i]:
                 raise ArgumentError(f"row {row_id}")
+            if ready and self.rows[row_id].is_loading:
+                raise ArgumentError(f"row {row_id} is loading")
 
     def _new_row(self, row: Row) -> int | None:
         row_id = next((i for i in range(self.max_rows) if i not in self.rows), None)
         if row_id is not None:
             self.rows[row_id] = row
+            self.last_age += 1
+            row.age = self.last_age
         return row_id
 
     def _first_needed(self, group: int, num_computed: int) -> int:
@@ -447,12 +565,13 @@ class KVCacheModel:
         )
 
     def _num_references(self, block: int) -> int:
-        return sum(
+        of_rows = sum(
             held == block
             for row in self.rows.values()
             for table in row.tables
             for held in table.blocks.values()
         )
+        return of_rows + sum(blocks.count(block) for _, blocks in self.deferred)
 
     def _writable(self, block: int) -> bool:
         return block not in self.key_of and self._num_references(block) == 1
@@ -510,6 +629,7 @@ class KVCacheModel:
         if content not in self.chain_of:
             self.last_chain += 1
             self.chain_of[content] = self.last_chain
+            self.children_of.setdefault(content[:-1], []).insert(1, content)
         for group, ((kind, _), table) in enumerate(zip(self.groups, row.tables, strict=True)):
             block = table.blocks.get(column)
             exact = row.exact_at == (column + 1) * self.block_size
@@ -528,9 +648,13 @@ class KVCacheModel:
         """Keep the number of a content while a published block or a row goes on from it."""
         ends = [content for _, content in self.copies_of]
         ends += [
-            self._content(row, row.num_computed // self.block_size - 1)
+            self._content(row, row.num_published(self.block_size) - 1)
             for row in self.rows.values()
-            if row.num_computed >= self.block_size
+            if row.num_published(self.block_size)
         ]
         kept = {content[:i] for content in ends for i in range(len(content) + 1)} | {()}
         self.chain_of = {c: n for c, n in self.chain_of.items() if c in kept}
+        self.children_of = {
+            c: [child for child in children if child in kept]
+            for c, children in self.children_of.items()
+        }

@@ -114,10 +114,7 @@ py::tuple Match(const KVCacheManager& manager, const py::object& token_ids,
   return py::make_tuple(match.num_tokens, match.node, match.chain);
 }
 
-py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::object& num_new) {
-  const Int64s row_ids = Rows(rows);
-  const PerRow counts(num_new, "num_new", row_ids.values().size());
-  const kv::Step step = manager.Reserve(row_ids.values(), counts.values());
+py::tuple Arrays(const KVCacheManager& manager, const kv::Step& step) {
   const bool one_group = HasOneGroup(manager);
   std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(step.slots.size())};
   if (!one_group) {
@@ -130,10 +127,35 @@ py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::obj
       step.oom_row == kv::kNoRow ? py::object(py::none()) : py::int_(step.oom_row));
 }
 
+py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::object& num_new) {
+  const Int64s row_ids = Rows(rows);
+  const PerRow counts(num_new, "num_new", row_ids.values().size());
+  return Arrays(manager, manager.Reserve(row_ids.values(), counts.values()));
+}
+
+void Tell(KVCacheManager& manager, const py::object& rows, const py::object& token_ids,
+          const py::object& indptr) {
+  const Int64s row_ids = Rows(rows);
+  const TokenIds ids(token_ids);
+  if (indptr.is_none()) {
+    manager.Tell(row_ids.values(), ids.values(), {});
+    return;
+  }
+  const Int64s offsets(indptr, "indptr", 0, kInt64Max);
+  if (offsets.values().empty())
+    throw ArgumentError("indptr is empty; it has one entry per row plus one");
+  manager.Tell(row_ids.values(), ids.values(), offsets.values());
+}
+
 void Settle(KVCacheManager& manager, const py::object& rows, const py::object& num_accepted,
             const py::object& token_ids, const py::object& indptr) {
   const Int64s row_ids = Rows(rows);
   const PerRow counts(num_accepted, "num_accepted", row_ids.values().size());
+  if (token_ids.is_none()) {
+    if (!indptr.is_none()) throw ArgumentError("indptr cuts token_ids, which are not given");
+    manager.SettleLate(row_ids.values(), counts.values());
+    return;
+  }
   const TokenIds ids(token_ids);
   if (indptr.is_none()) {
     manager.Settle(row_ids.values(), counts.values(), ids.values(), {});
@@ -150,9 +172,20 @@ py::object Fork(KVCacheManager& manager, Int<"row"> row) {
   return child ? py::object(py::int_(*child)) : py::none();
 }
 
-void Free(KVCacheManager& manager, const py::object& rows) {
+void Free(KVCacheManager& manager, const py::object& rows, const py::object& fence) {
   const Int64s row_ids = Rows(rows);
-  manager.Free(row_ids.values());
+  std::optional<std::int64_t> ticket;
+  if (!fence.is_none()) {
+    ticket = RequireInt(fence, "fence");
+    if (*ticket < 0) throw ArgumentError(StrCat("fence is ", *ticket, "; it must be 0 or more"));
+  }
+  manager.Free(row_ids.values(), ticket);
+}
+
+py::array_t<std::int32_t> PreemptCandidates(const KVCacheManager& manager,
+                                            Int<"num_blocks"> num_blocks) {
+  const std::vector<kv::RowId> rows = manager.PreemptCandidates(num_blocks.value);
+  return py::array_t<std::int32_t>(static_cast<py::ssize_t>(rows.size()), rows.data());
 }
 
 py::array_t<std::int32_t> Evict(KVCacheManager& manager, Int<"num_blocks"> num_blocks) {
@@ -211,6 +244,7 @@ py::dict Stats(const KVCacheManager& manager) {
   result["num_evicted"] = stats.num_evicted;
   result["num_copied"] = stats.num_copied;
   result["num_duplicates"] = stats.num_duplicates;
+  result["num_coming"] = stats.num_coming;
   return result;
 }
 
@@ -222,6 +256,7 @@ py::dict Snapshot(const KVCacheManager& manager) {
     state["num_tokens"] = row.num_tokens;
     state["num_computed"] = row.num_computed;
     state["num_reserved"] = row.num_reserved;
+    state["is_loading"] = row.is_loading;
     state["reservations"] = row.reservations;
     py::list groups;
     for (const auto& group : row.groups) {
@@ -252,6 +287,7 @@ py::dict Snapshot(const KVCacheManager& manager) {
   result["idle"] = snapshot.idle;
   result["published"] = published;
   result["ref_counts"] = snapshot.ref_counts;
+  result["deferred"] = snapshot.deferred;
   return result;
 }
 
@@ -261,12 +297,15 @@ void RegisterKv(py::module_& module) {
   py::class_<KVCacheManager>(module, "KVCacheManager")
       .def(py::init([](Int<"num_blocks"> num_blocks, Int<"block_size"> block_size,
                        Int<"max_rows"> max_rows, Int<"max_row_tokens"> max_row_tokens,
-                       const std::vector<std::pair<int, std::int64_t>>& groups, int hash_bits) {
+                       const std::vector<std::pair<int, std::int64_t>>& groups,
+                       Int<"watermark_blocks"> watermark_blocks, bool partial_hits, int hash_bits) {
              kv::Options options{.num_blocks = num_blocks.value,
                                  .block_size = block_size.value,
                                  .max_rows = max_rows.value,
                                  .max_row_tokens = max_row_tokens.value,
                                  .hash_bits = hash_bits,
+                                 .watermark_blocks = watermark_blocks.value,
+                                 .partial_hits = partial_hits,
                                  .groups = {}};
              for (const auto& [kind, window] : groups) {
                options.groups.push_back({static_cast<kv::GroupKind>(kind), window});
@@ -274,7 +313,8 @@ void RegisterKv(py::module_& module) {
              return std::make_unique<KVCacheManager>(options);
            }),
            py::arg("num_blocks"), py::arg("block_size"), py::arg("max_rows"),
-           py::arg("max_row_tokens"), py::arg("groups"), py::arg("hash_bits"), py::pos_only())
+           py::arg("max_row_tokens"), py::arg("groups"), py::arg("watermark_blocks"),
+           py::arg("partial_hits"), py::arg("hash_bits"), py::pos_only())
       .def_property_readonly("num_blocks", &KVCacheManager::num_blocks)
       .def_property_readonly("block_size", &KVCacheManager::block_size)
       .def_property_readonly("max_rows", &KVCacheManager::max_rows)
@@ -293,6 +333,22 @@ void RegisterKv(py::module_& module) {
       .def("reserve", &Reserve, py::arg("rows"), py::arg("num_new"), py::pos_only())
       .def("settle", &Settle, py::arg("rows"), py::arg("num_accepted"), py::arg("token_ids"),
            py::arg("indptr"), py::pos_only())
+      .def("tell", &Tell, py::arg("rows"), py::arg("token_ids"), py::arg("indptr"), py::pos_only())
+      .def(
+          "begin_load",
+          [](KVCacheManager& self, Int<"row"> row, Int<"num_tokens"> num_tokens) {
+            return Arrays(self, self.BeginLoad(row.value, num_tokens.value));
+          },
+          py::arg("row"), py::arg("num_tokens"), py::pos_only())
+      .def(
+          "finish_load", [](KVCacheManager& self, Int<"row"> row) { self.FinishLoad(row.value); },
+          py::arg("row"), py::pos_only())
+      .def(
+          "fail_load",
+          [](KVCacheManager& self, Int<"row"> row, Int<"num_loaded"> num_loaded) {
+            self.FailLoad(row.value, num_loaded.value);
+          },
+          py::arg("row"), py::arg("num_loaded"), py::pos_only())
       .def("fork", &Fork, py::arg("row"), py::pos_only())
       .def(
           "truncate",
@@ -300,7 +356,12 @@ void RegisterKv(py::module_& module) {
             self.Truncate(row.value, num_tokens.value);
           },
           py::arg("row"), py::arg("num_tokens"), py::pos_only())
-      .def("free", &Free, py::arg("rows"), py::pos_only())
+      .def("free", &Free, py::arg("rows"), py::arg("fence"), py::pos_only())
+      .def(
+          "advance_fence",
+          [](KVCacheManager& self, Int<"fence"> fence) { self.AdvanceFence(fence.value); },
+          py::arg("fence"), py::pos_only())
+      .def("preempt_candidates", &PreemptCandidates, py::arg("num_blocks"), py::pos_only())
       .def("evict", &Evict, py::arg("num_blocks"), py::pos_only())
       .def("slot_mapping", &SlotMapping, py::arg("rows"), py::arg("positions"), py::arg("out"),
            py::arg("group"), py::pos_only())

@@ -142,6 +142,30 @@ Match KVCacheManager::Lookup(std::span<const TokenId> token_ids, const prefix::I
   return {num_cached, node, tree_.chain(node)};
 }
 
+/// A published block that begins as the prompt goes on behind its cached blocks: its node, and how
+/// many tokens are alike.
+NodeId KVCacheManager::PartialHit(const Prompt& prompt, std::int64_t num_cached,
+                                  std::int64_t* length) const noexcept {
+  const std::int64_t begin = num_cached - prompt.begin;
+  if (!partial_hits_ || begin < 0) return kNoNode;
+  const auto column = static_cast<std::size_t>(num_cached / block_size_);
+  const auto max_length = std::min(prompt.num_tokens - 1 - num_cached, block_size_ - 1);
+  const NodeId node = tree_.LongestChild(
+      column == 0 ? kRoot : path_[static_cast<std::int64_t>(column) - 1],
+      prompt.token_ids.subspan(static_cast<std::size_t>(begin),
+                               static_cast<std::size_t>(max_length)),
+      column < prompt.framed.size() ? extras_.Find(prompt.framed[column]) : kNoExtra, length);
+  for (std::int64_t group = 0; group < num_groups() && *length > 0; ++group) {
+    if (pool_.Find(node, group) == kNoBlock) *length = 0;
+  }
+  return node;
+}
+
+/// Blocks to keep available: none for a prompt that is alone.
+std::int64_t KVCacheManager::Watermark() const noexcept {
+  return free_rows_.size() == rows_.size() ? 0 : watermark_blocks_;
+}
+
 std::optional<Acquired> KVCacheManager::Acquire(std::span<const TokenId> token_ids,
                                                 const prefix::Identity& identity,
                                                 const Match* resume) {
@@ -161,7 +185,12 @@ std::optional<Acquired> KVCacheManager::Acquire(std::span<const TokenId> token_i
       num_idle_hits += pool_[pool_.Find(path_[column], group)].state == BlockState::kIdle;
     }
   }
-  if (NumNeeded(num_columns - num_hits) > pool_.num_available() - num_idle_hits) {
+  std::int64_t partial_length = 0;
+  const NodeId partial = PartialHit(prompt, num_cached, &partial_length);
+  for (std::int64_t group = 0; group < num_groups() && partial_length > 0; ++group) {
+    num_idle_hits += pool_[pool_.Find(partial, group)].state == BlockState::kIdle;
+  }
+  if (NumNeeded(num_columns - num_hits) + Watermark() > pool_.num_available() - num_idle_hits) {
     return std::nullopt;
   }
 
@@ -186,6 +215,10 @@ std::optional<Acquired> KVCacheManager::Acquire(std::span<const TokenId> token_i
       columns[column] = pool_.Find(path_[column], group);
       pool_.AddRef(columns[column]);
     }
+    if (partial_length > 0) {  // copied when the row writes behind what it shares
+      columns[at.end] = pool_.Find(partial, group);
+      pool_.AddRef(columns[at.end++]);
+    }
   }
   for (std::int64_t group = 0; group < num_groups(); ++group) {
     if (groups_[static_cast<std::size_t>(group)].kind != GroupKind::kFull) continue;
@@ -194,7 +227,7 @@ std::optional<Acquired> KVCacheManager::Acquire(std::span<const TokenId> token_i
     while (at.end < num_columns) columns[at.end++] = pool_.Allocate();
   }
   row.num_tokens = prompt.num_tokens;
-  row.num_computed = row.num_reserved = num_cached;
+  row.num_computed = row.num_reserved = num_cached + partial_length;
   row.tail = std::move(tail);
   row.identity = std::move(prompt.identity);
   row.extras = std::move(extras);
@@ -210,7 +243,7 @@ bool KVCacheManager::CanAdmit(std::int64_t num_tokens) const {
   CheckRowFits(num_tokens, "a prompt");
   const std::lock_guard lock(mutex_);
   const bool row_free = !free_rows_.empty() || static_cast<std::int64_t>(rows_.size()) < max_rows_;
-  return row_free && NumNeeded(BlocksFor(num_tokens)) <= pool_.num_available();
+  return row_free && NumNeeded(BlocksFor(num_tokens)) + Watermark() <= pool_.num_available();
 }
 
 }  // namespace ctx::kv

@@ -154,7 +154,8 @@ Stats KVCacheManager::GetStats() const {
           .num_hit_tokens = num_hit_tokens_,
           .num_evicted = pool_.num_evicted(),
           .num_copied = num_copied_,
-          .num_duplicates = pool_.num_duplicates()};
+          .num_duplicates = pool_.num_duplicates(),
+          .num_coming = NumComing()};
 }
 
 Snapshot KVCacheManager::GetSnapshot() const {
@@ -168,6 +169,7 @@ Snapshot KVCacheManager::GetSnapshot() const {
                              .num_tokens = row.num_tokens,
                              .num_computed = row.num_computed,
                              .num_reserved = row.num_reserved,
+                             .is_loading = row.is_loading,
                              .reservations = row.reservations,
                              .groups = {},
                              .token_ids = {}};
@@ -186,6 +188,7 @@ Snapshot KVCacheManager::GetSnapshot() const {
     state.token_ids.insert(state.token_ids.end(), tail.begin(), tail.end());
     snapshot.rows.push_back(std::move(state));
   }
+  for (const Deferred& entry : deferred_) snapshot.deferred.push_back(entry.blocks);
   snapshot.free_stack = FreeStack(pool_);
   snapshot.num_touched = pool_.num_touched();
   snapshot.idle = IdleList(pool_);
@@ -207,12 +210,13 @@ Snapshot KVCacheManager::GetSnapshot() const {
 void KVCacheManager::CheckRow(RowId row_id) const {
   const Row& row = rows_[static_cast<std::size_t>(row_id)];
   const std::int64_t depth = tree_.depth(row.tip);
-  Hold(row.num_computed <= row.num_tokens && row.num_computed <= row.num_reserved &&
+  Hold(row.num_computed <= row.num_reserved && (!row.is_loading || row.reservations.size() == 1) &&
            row.num_reserved - row.num_computed ==
                std::accumulate(row.reservations.begin(), row.reservations.end(), std::int64_t{0}),
        "row ", row_id, " has ", row.num_tokens, " tokens, ", row.num_computed, " computed, ",
        row.num_reserved, " reserved");
-  Hold(depth == row.num_computed / block_size_ && row.full_at == (depth + 1) * block_size_ &&
+  Hold(depth == std::min(row.num_computed, row.num_tokens) / block_size_ &&
+           row.full_at == (depth + 1) * block_size_ &&
            depth * block_size_ + row.tail.size() == row.num_tokens,
        "row ", row_id, " ends at a wrong node, or has lost tokens");
   for (std::int64_t group = 0; group < num_groups(); ++group) {
@@ -300,6 +304,10 @@ void KVCacheManager::Check() const {
     ++node_refs[static_cast<std::size_t>(row.tip)];
     for (const ExtraId extra : row.extras) ++extra_refs[static_cast<std::size_t>(extra)];
     CheckRow(row_id);
+  }
+  for (const Deferred& entry : deferred_) {
+    Hold(entry.fence > passed_fence_, "a block still waits for fence ", entry.fence);
+    for (const BlockId block : entry.blocks) ++ref_counts[static_cast<std::size_t>(block)];
   }
   const std::vector<BlockId> idle = IdleList(pool_);
   tree_.Check();

@@ -21,6 +21,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -55,6 +56,10 @@ const Options& Checked(const Options& options) {
         group.kind == GroupKind::kSlidingWindow || group.kind == GroupKind::kChunkedLocal;
     CheckRange("the window of a group", group.window, has_window ? 1 : 0,
                has_window ? KVCacheManager::kMaxPoolTokens : 0);
+  }
+  CheckRange("watermark_blocks", options.watermark_blocks, 0, options.num_blocks);
+  if (options.partial_hits && NumFull(options) < static_cast<std::int64_t>(options.groups.size())) {
+    throw ArgumentError("partial_hits needs that all groups are full");
   }
   if (options.block_size > KVCacheManager::kMaxPoolTokens / options.num_blocks) {
     throw ArgumentError(StrCat("num_blocks ", options.num_blocks, " times block_size ",
@@ -102,6 +107,8 @@ KVCacheManager::KVCacheManager(const Options& options)
       groups_(options.groups),
       max_rows_(options.max_rows),
       num_columns_(NumColumns(options)),
+      watermark_blocks_(options.watermark_blocks),
+      partial_hits_(options.partial_hits),
       tree_(MaxNodes(options, num_columns_), block_size_, options.hash_bits, extras_),
       pool_(options.num_blocks, static_cast<std::int64_t>(groups_.size()), tree_),
       path_(std::make_unique_for_overwrite<NodeId[]>(static_cast<std::size_t>(num_columns_))) {
@@ -134,7 +141,7 @@ void KVCacheManager::CheckRowFits(std::int64_t num_tokens, const char* what) con
 
 std::optional<RowId> KVCacheManager::Fork(std::int64_t parent) {
   const std::lock_guard lock(mutex_);
-  LiveRow(parent);
+  ReadyRow(parent);
   if (!EnsureFreeRow()) return std::nullopt;  // may move rows_
   Row& source = rows_[static_cast<std::size_t>(parent)];
   if (!source.reservations.empty() || source.num_computed != source.num_tokens) {
@@ -173,7 +180,7 @@ std::optional<RowId> KVCacheManager::Fork(std::int64_t parent) {
 
 void KVCacheManager::Truncate(std::int64_t row_id, std::int64_t num_tokens) {
   const std::lock_guard lock(mutex_);
-  Row& row = LiveRow(row_id);
+  Row& row = ReadyRow(row_id);
   const auto id = static_cast<RowId>(row_id);
   CheckRange("num_tokens", num_tokens, 0, row.num_tokens);
   if (!row.reservations.empty()) {
@@ -231,10 +238,29 @@ void KVCacheManager::Truncate(std::int64_t row_id, std::int64_t num_tokens) {
   ShrinkToFit(id);
 }
 
-void KVCacheManager::Free(std::span<const std::int64_t> rows) {
+void KVCacheManager::Free(std::span<const std::int64_t> rows, std::optional<std::int64_t> fence) {
   const std::lock_guard lock(mutex_);
   ++mark_;
   for (const std::int64_t row_id : rows) NextRow(row_id, mark_);
+  std::vector<Deferred> deferred;
+  if (fence && *fence > passed_fence_) {
+    deferred.reserve(rows.size() * groups_.size());
+    for (const std::int64_t row_id : rows) {
+      for (std::int64_t group = 0; group < num_groups(); ++group) {
+        const RowGroup& at = At(group, static_cast<RowId>(row_id));
+        const BlockId* columns = Columns(group, static_cast<RowId>(row_id));
+        deferred.push_back({*fence, {}});
+        std::ranges::copy_if(std::span(columns + at.begin, columns + at.end),
+                             std::back_inserter(deferred.back().blocks),
+                             [](BlockId block) { return block != kNoBlock; });
+      }
+    }
+    deferred_.reserve(deferred_.size() + deferred.size());
+    for (const Deferred& entry : deferred) {  // they keep the references of the rows
+      for (const BlockId block : entry.blocks) pool_.AddRef(block);
+    }
+  }
+  for (Deferred& entry : deferred) deferred_.push_back(std::move(entry));
   for (const std::int64_t row_id : rows) {
     const auto id = static_cast<RowId>(row_id);
     Row& row = rows_[static_cast<std::size_t>(row_id)];
@@ -242,7 +268,7 @@ void KVCacheManager::Free(std::span<const std::int64_t> rows) {
       ShrinkTo(group, id, 0);
       At(group, id) = {};
     }
-    row.live = false;
+    row.live = row.is_loading = false;
     row.num_tokens = row.num_computed = row.num_reserved = row.exact_at = 0;
     row.reservations.clear();
     row.tail.Clear();
@@ -253,6 +279,60 @@ void KVCacheManager::Free(std::span<const std::int64_t> rows) {
     free_rows_.push_back(id);
     std::push_heap(free_rows_.begin(), free_rows_.end(), std::greater<>());
   }
+}
+
+void KVCacheManager::AdvanceFence(std::int64_t fence) {
+  const std::lock_guard lock(mutex_);
+  CheckRange("fence", fence, std::max<std::int64_t>(passed_fence_, 0),
+             std::numeric_limits<std::int64_t>::max());
+  passed_fence_ = fence;
+  std::erase_if(deferred_, [&](const Deferred& entry) {
+    if (entry.fence > fence) return false;
+    ReleaseAll(entry.blocks);
+    return true;
+  });
+}
+
+/// How many references each block has that waits for a fence.
+std::map<BlockId, std::int32_t> KVCacheManager::NumDeferred() const {
+  std::map<BlockId, std::int32_t> num_deferred;
+  for (const Deferred& entry : deferred_) {
+    for (const BlockId block : entry.blocks) ++num_deferred[block];
+  }
+  return num_deferred;
+}
+
+/// Blocks that no row holds, only fences.
+std::int64_t KVCacheManager::NumComing() const {
+  return std::ranges::count_if(NumDeferred(), [&](const auto& entry) {
+    return pool_[entry.first].ref_count == entry.second;
+  });
+}
+
+std::vector<RowId> KVCacheManager::PreemptCandidates(std::int64_t num_blocks) const {
+  CheckRange("num_blocks", num_blocks, 0, std::numeric_limits<std::int64_t>::max());
+  const std::lock_guard lock(mutex_);
+  std::int64_t num_found = pool_.num_available() + NumComing();
+  std::vector<RowId> rows;
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (rows_[i].live) rows.push_back(static_cast<RowId>(i));
+  }
+  const auto age = [&](RowId row) { return rows_[static_cast<std::size_t>(row)].age; };
+  std::ranges::sort(rows, std::ranges::greater(), age);
+  std::map<BlockId, std::int32_t> num_taken = NumDeferred();
+  std::size_t num_rows = 0;
+  for (; num_rows < rows.size() && num_found < num_blocks; ++num_rows) {
+    for (std::int64_t group = 0; group < num_groups(); ++group) {
+      const RowGroup& at = At(group, rows[num_rows]);
+      const BlockId* columns = Columns(group, rows[num_rows]);
+      for (std::int32_t column = at.begin; column < at.end; ++column) {
+        const BlockId block = columns[column];
+        if (block != kNoBlock) num_found += ++num_taken[block] == pool_[block].ref_count;
+      }
+    }
+  }
+  rows.resize(num_rows);
+  return rows;
 }
 
 std::vector<BlockId> KVCacheManager::Evict(std::int64_t num_blocks) {
@@ -298,6 +378,12 @@ Row& KVCacheManager::LiveRow(std::int64_t row) {
   return rows_[static_cast<std::size_t>(row)];
 }
 
+Row& KVCacheManager::ReadyRow(std::int64_t row_id) {
+  Row& row = LiveRow(row_id);
+  if (row.is_loading) throw ArgumentError(StrCat("row ", row_id, " is loading"));
+  return row;
+}
+
 Row& KVCacheManager::NextRow(std::int64_t row_id, std::uint64_t mark) {
   Row& row = LiveRow(row_id);
   if (std::exchange(row.mark, mark) == mark) {
@@ -322,6 +408,7 @@ RowId KVCacheManager::TakeRow() noexcept {
   const RowId row = free_rows_.back();
   free_rows_.pop_back();
   rows_[static_cast<std::size_t>(row)].live = true;
+  rows_[static_cast<std::size_t>(row)].age = ++last_age_;
   tree_.AddRef(kRoot);
   return row;
 }
@@ -332,6 +419,17 @@ void KVCacheManager::SetTip(Row& row, NodeId tip) noexcept {
   tree_.Release(std::exchange(row.tip, tip));
   row.full_at = (tree_.depth(tip) + 1) * block_size_;
   row.quick_end = 0;
+}
+
+/// Releases blocks in the order of ReleaseColumns().
+void KVCacheManager::ReleaseAll(std::span<const BlockId> blocks) noexcept {
+  for (std::size_t i = blocks.size(); i-- > 0;) {
+    pool_.DropRef(blocks[i]);
+    if (pool_[blocks[i]].published()) pool_.Place(blocks[i]);
+  }
+  for (const BlockId block : blocks) {
+    if (!pool_[block].published()) pool_.Place(block);
+  }
 }
 
 /// Releases columns [begin, end), tail first. Of several unpublished blocks the last column's is

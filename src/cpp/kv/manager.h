@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,13 +72,33 @@ class KVCacheManager {
   /// cut by `indptr` (n + 1 offsets) when that is not empty. O(rows + tokens).
   void Settle(std::span<const std::int64_t> rows, std::span<const std::int64_t> num_accepted,
               std::span<const TokenId> token_ids, std::span<const std::int64_t> indptr);
+  /// The same before the ids are known. Tell(), or the next Settle() of the row, brings them, and
+  /// only then are the blocks published.
+  void SettleLate(std::span<const std::int64_t> rows, std::span<const std::int64_t> num_accepted);
+  /// The next ids of tokens that were settled late, row after row, cut by `indptr`; all that are
+  /// missing when that is empty.
+  void Tell(std::span<const std::int64_t> rows, std::span<const TokenId> token_ids,
+            std::span<const std::int64_t> indptr);
+
+  /// Like Reserve(), for prompt tokens whose KV comes from elsewhere. Until FinishLoad() or
+  /// FailLoad() the row can only be freed, and nobody else finds its blocks.
+  Step BeginLoad(std::int64_t row, std::int64_t num_tokens);
+  void FinishLoad(std::int64_t row);
+  /// Only the first num_loaded tokens came; the others are to be computed.
+  void FailLoad(std::int64_t row, std::int64_t num_loaded);
 
   /// A second row over the same blocks; nullopt when no row is free. O(blocks of the row).
   std::optional<RowId> Fork(std::int64_t row);
   /// Cuts a row to its first num_tokens tokens. O(blocks let go).
   void Truncate(std::int64_t row, std::int64_t num_tokens);
-  /// Lets rows go, tail first. O(blocks of the rows).
-  void Free(std::span<const std::int64_t> rows);
+  /// Lets rows go, tail first. With a `fence`, their blocks are reused only after AdvanceFence()
+  /// has reached it; until then they count as coming. O(blocks of the rows).
+  void Free(std::span<const std::int64_t> rows, std::optional<std::int64_t> fence = {});
+  /// The device has passed `fence`. Throws ArgumentError when it had passed a later one.
+  void AdvanceFence(std::int64_t fence);
+  /// Rows to free, youngest first, so that num_blocks become available with what is or is coming;
+  /// all rows when that is not enough. O(blocks of the rows).
+  std::vector<RowId> PreemptCandidates(std::int64_t num_blocks) const;
   /// Evicts up to num_blocks idle blocks, oldest first, and returns them.
   std::vector<BlockId> Evict(std::int64_t num_blocks);
 
@@ -121,16 +142,24 @@ class KVCacheManager {
   std::vector<std::string> FramedOf(const prefix::Identity& identity) const;
   Prompt Prepare(std::span<const TokenId> token_ids, const prefix::Identity& identity,
                  const Match* resume) const;
+  std::int64_t Watermark() const noexcept;
+  NodeId PartialHit(const Prompt& prompt, std::int64_t num_cached,
+                    std::int64_t* length) const noexcept;
   std::int64_t FindHits(const Prompt& prompt, bool whole_path) const;
   void CheckResume(const Prompt& prompt, bool all) const;
 
   // manager.cc
   Row& LiveRow(std::int64_t row);
+  /// As LiveRow(), and refuses one that is loading.
+  Row& ReadyRow(std::int64_t row);
   /// As LiveRow(), and refuses a row that the same call has named before.
   Row& NextRow(std::int64_t row, std::uint64_t mark);
   bool EnsureFreeRow();
   RowId TakeRow() noexcept;
   void SetTip(Row& row, NodeId tip) noexcept;
+  void ReleaseAll(std::span<const BlockId> blocks) noexcept;
+  std::map<BlockId, std::int32_t> NumDeferred() const;
+  std::int64_t NumComing() const;
   void ReleaseColumns(std::int64_t group, RowId row, std::int64_t begin, std::int64_t end) noexcept;
   void ShrinkTo(std::int64_t group, RowId row, std::int64_t num_columns) noexcept;
   void ShrinkToFit(RowId row) noexcept;
@@ -146,6 +175,8 @@ class KVCacheManager {
                 std::int64_t* num_needed) noexcept;
   void ReserveRow(RowId row, std::int64_t begin, Step* step) noexcept;
   void WriteSlots(std::int64_t group, RowId row, std::int64_t begin, Slot* slots) const noexcept;
+  Step ReserveLocked(std::span<const std::int64_t> rows, std::span<const std::int64_t> num_new);
+  std::int64_t CheckSettle(std::int64_t row, std::int64_t num_accepted);
   void SettleRow(RowId row, std::int64_t num_accepted) noexcept;
   void PullStates(RowId row) noexcept;
   void PublishFull(RowId row) noexcept;
@@ -158,6 +189,8 @@ class KVCacheManager {
   const std::vector<Group> groups_;
   const std::int64_t max_rows_;
   const std::int64_t num_columns_;
+  const std::int64_t watermark_blocks_;
+  const bool partial_hits_;
   ExtraTable extras_;
   PrefixTree tree_;
   BlockPool pool_;
@@ -166,6 +199,13 @@ class KVCacheManager {
   std::vector<Row> rows_;                   // grows to the most rows ever live at once
   std::vector<RowGroup> row_groups_;        // by row and group
   std::vector<RowId> free_rows_;            // a heap, lowest first; its capacity covers rows_
+  struct Deferred {
+    std::int64_t fence;
+    std::vector<BlockId> blocks;  // of one row and group, by column
+  };
+  std::vector<Deferred> deferred_;  // in the order of freeing
+  std::int64_t passed_fence_ = -1;
+  std::uint64_t last_age_ = 0;
   std::uint64_t mark_ = 0;
   std::int64_t num_queried_tokens_ = 0;
   std::int64_t num_hit_tokens_ = 0;

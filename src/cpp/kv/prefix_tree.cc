@@ -95,6 +95,21 @@ std::int64_t PrefixTree::Walk(NodeId from, std::span<const TokenId> token_ids,
   return num_found;
 }
 
+NodeId PrefixTree::LongestChild(NodeId parent, std::span<const TokenId> token_ids, ExtraId extra,
+                                std::int64_t* length) const noexcept {
+  NodeId longest = kNoNode;
+  *length = 0;
+  NodeId child = first_child_[parent];
+  for (int i = 0; i < kMaxTried && child != kNoNode; ++i, child = links_[child].next_sibling) {
+    if (extra_[child] != extra) continue;
+    const auto end = std::ranges::mismatch(token_ids, tokens(child)).in1;
+    if (end - token_ids.begin() <= *length) continue;
+    *length = end - token_ids.begin();
+    longest = child;
+  }
+  return longest;
+}
+
 NodeId PrefixTree::FindOrAdd(NodeId parent, std::span<const TokenId> token_ids,
                              ExtraId extra) noexcept {
   const NodeId first = first_child_[parent];

@@ -45,6 +45,12 @@ class PrefixTree {
                     std::span<const ExtraId> extras, std::int64_t max_blocks,
                     NodeId* path) const noexcept;
 
+  /// Of the first kMaxTried children of `parent` with this identity, the one that has most of its
+  /// leading tokens in common with `token_ids` (the earlier one on a tie), and how many.
+  NodeId LongestChild(NodeId parent, std::span<const TokenId> token_ids, ExtraId extra,
+                      std::int64_t* length) const noexcept;
+  static constexpr int kMaxTried = 16;
+
   /// The child of `parent` with this content, made if need be. Expected O(block_size).
   NodeId FindOrAdd(NodeId parent, std::span<const TokenId> token_ids, ExtraId extra) noexcept;
 

@@ -75,7 +75,8 @@ struct RowGroup {
 
 struct Row {
   bool live = false;
-  std::uint64_t mark = 0;  // of the last call that named the row
+  bool is_loading = false;  // its one reservation is filled from elsewhere
+  std::uint64_t mark = 0;   // of the last call that named the row
   std::int64_t num_tokens = 0;
   std::int64_t num_computed = 0;
   std::int64_t num_reserved = 0;
@@ -84,6 +85,7 @@ struct Row {
   std::int64_t quick_end = 0;
   std::int64_t slides_at = 0;
   std::int64_t full_at = 0;   // (depth + 1) * block size
+  std::uint64_t age = 0;      // order of acquisition; the youngest has the highest
   std::int64_t exact_at = 0;  // the last multiple of the block size at which a settled pass ended
   std::vector<std::int64_t> reservations;  // sizes of the unsettled ones, oldest first
   TokenQueue tail;

@@ -86,6 +86,11 @@ Step KVCacheManager::Reserve(std::span<const std::int64_t> rows,
                              std::span<const std::int64_t> num_new) {
   CheckSameLength("rows", rows.size(), "num_new", num_new.size());
   const std::lock_guard lock(mutex_);
+  return ReserveLocked(rows, num_new);
+}
+
+Step KVCacheManager::ReserveLocked(std::span<const std::int64_t> rows,
+                                   std::span<const std::int64_t> num_new) {
   ++mark_;
   std::size_t num_slots = 0, max_patch = 0, max_dropped = 0;
   std::vector<std::size_t> slow;
@@ -96,6 +101,7 @@ Step KVCacheManager::Reserve(std::span<const std::int64_t> rows,
       throw ArgumentError(
           StrCat("num_new[", i, "] is ", num_new[i], "; it must be in 1..", kMaxPoolTokens));
     }
+    if (row.is_loading) throw ArgumentError(StrCat("row ", rows[i], " is loading"));
     const std::int64_t end = row.num_reserved + num_new[i];
     num_slots += static_cast<std::size_t>(num_new[i]);
     if (row.reservations.size() == row.reservations.capacity()) {
@@ -220,35 +226,39 @@ void KVCacheManager::WriteSlots(std::int64_t group, RowId row_id, std::int64_t b
   }
 }
 
+/// Throws unless the row's oldest reservation can be settled so; returns how many ids are missing
+/// then.
+std::int64_t KVCacheManager::CheckSettle(std::int64_t row_id, std::int64_t num_accepted) {
+  const Row& row = NextRow(row_id, mark_);
+  if (row.is_loading) throw ArgumentError(StrCat("row ", row_id, " is loading"));
+  if (row.reservations.empty()) {
+    throw ArgumentError(StrCat("row ", row_id, " has nothing reserved to settle"));
+  }
+  const std::int64_t num_reserved = row.reservations.front();
+  if (num_accepted < 0 || num_accepted > num_reserved) {
+    throw ArgumentError(StrCat("num_accepted is ", num_accepted, " for row ", row_id,
+                               ", which reserved ", num_reserved));
+  }
+  if (num_accepted < num_reserved && row.reservations.size() > 1) {
+    throw ArgumentError(StrCat("row ", row_id, " cannot give up tokens while ",
+                               row.reservations.size() - 1, " younger reservations are out"));
+  }
+  return std::max<std::int64_t>(row.num_computed + num_accepted - row.num_tokens, 0);
+}
+
 void KVCacheManager::Settle(std::span<const std::int64_t> rows,
                             std::span<const std::int64_t> num_accepted,
                             std::span<const TokenId> token_ids,
                             std::span<const std::int64_t> indptr) {
   CheckSameLength("rows", rows.size(), "num_accepted", num_accepted.size());
   if (!indptr.empty()) CheckSameLength("rows plus one", rows.size() + 1, "indptr", indptr.size());
+  if (!indptr.empty() && indptr[0] != 0) throw ArgumentError("indptr must begin with 0");
   const std::lock_guard lock(mutex_);
   ++mark_;
-  const auto num_unknown = [](const Row& row, std::int64_t accepted) {
-    return std::max<std::int64_t>(row.num_computed + accepted - row.num_tokens, 0);
-  };
   std::int64_t total = 0;
-  if (!indptr.empty() && indptr[0] != 0) throw ArgumentError("indptr must begin with 0");
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    Row& row = NextRow(rows[i], mark_);
-    if (row.reservations.empty()) {
-      throw ArgumentError(StrCat("row ", rows[i], " has nothing reserved to settle"));
-    }
-    const std::int64_t num_reserved = row.reservations.front();
-    if (num_accepted[i] < 0 || num_accepted[i] > num_reserved) {
-      throw ArgumentError(StrCat("num_accepted[", i, "] is ", num_accepted[i], "; row ", rows[i],
-                                 " reserved ", num_reserved));
-    }
-    if (num_accepted[i] < num_reserved && row.reservations.size() > 1) {
-      throw ArgumentError(StrCat("row ", rows[i], " cannot give up tokens while ",
-                                 row.reservations.size() - 1, " younger reservations are out"));
-    }
-    const std::int64_t count = num_unknown(row, num_accepted[i]);
-    row.tail.Reserve(count);
+    const std::int64_t count = CheckSettle(rows[i], num_accepted[i]);
+    rows_[static_cast<std::size_t>(rows[i])].tail.Reserve(count);
     total += count;
     if (!indptr.empty() && indptr[i + 1] != total) {
       throw ArgumentError(StrCat("indptr[", i + 1, "] is ", indptr[i + 1], "; the rows up to ",
@@ -262,7 +272,8 @@ void KVCacheManager::Settle(std::span<const std::int64_t> rows,
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     Row& row = rows_[static_cast<std::size_t>(rows[i])];
-    const std::int64_t count = num_unknown(row, num_accepted[i]);
+    const std::int64_t count =
+        std::max<std::int64_t>(row.num_computed + num_accepted[i] - row.num_tokens, 0);
     row.tail.Append(token_ids.first(static_cast<std::size_t>(count)));
     token_ids = token_ids.subspan(static_cast<std::size_t>(count));
     row.num_tokens += count;
@@ -270,12 +281,95 @@ void KVCacheManager::Settle(std::span<const std::int64_t> rows,
   }
 }
 
+void KVCacheManager::SettleLate(std::span<const std::int64_t> rows,
+                                std::span<const std::int64_t> num_accepted) {
+  CheckSameLength("rows", rows.size(), "num_accepted", num_accepted.size());
+  const std::lock_guard lock(mutex_);
+  ++mark_;
+  for (std::size_t i = 0; i < rows.size(); ++i) CheckSettle(rows[i], num_accepted[i]);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    SettleRow(static_cast<RowId>(rows[i]), num_accepted[i]);
+  }
+}
+
+void KVCacheManager::Tell(std::span<const std::int64_t> rows, std::span<const TokenId> token_ids,
+                          std::span<const std::int64_t> indptr) {
+  if (!indptr.empty()) CheckSameLength("rows plus one", rows.size() + 1, "indptr", indptr.size());
+  if (!indptr.empty() && indptr[0] != 0) throw ArgumentError("indptr must begin with 0");
+  const std::lock_guard lock(mutex_);
+  ++mark_;
+  std::vector<std::size_t> counts(rows.size());
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    Row& row = NextRow(rows[i], mark_);
+    const std::int64_t num_missing = std::max<std::int64_t>(row.num_computed - row.num_tokens, 0);
+    const std::int64_t count = indptr.empty() ? num_missing : indptr[i + 1] - indptr[i];
+    if (count < 0 || count > num_missing) {
+      throw ArgumentError(
+          StrCat("row ", rows[i], " is told ", count, " ids and misses ", num_missing));
+    }
+    row.tail.Reserve(count);
+    counts[i] = static_cast<std::size_t>(count);
+    total += counts[i];
+  }
+  if (token_ids.size() != total) {
+    throw ArgumentError(StrCat("token_ids has ", token_ids.size(), " ids, not ", total));
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    Row& row = rows_[static_cast<std::size_t>(rows[i])];
+    row.tail.Append(token_ids.first(counts[i]));
+    token_ids = token_ids.subspan(counts[i]);
+    row.num_tokens += static_cast<std::int64_t>(counts[i]);
+    PublishFull(static_cast<RowId>(rows[i]));
+  }
+}
+
+Step KVCacheManager::BeginLoad(std::int64_t row_id, std::int64_t num_tokens) {
+  const std::lock_guard lock(mutex_);
+  Row& row = ReadyRow(row_id);
+  if (!row.reservations.empty()) {
+    throw ArgumentError(StrCat("row ", row_id, " has reserved tokens; settle them before loading"));
+  }
+  const std::int64_t max_tokens = row.num_tokens - row.num_computed - 1;
+  if (num_tokens < 1 || num_tokens > max_tokens) {
+    throw ArgumentError(StrCat("num_tokens is ", num_tokens, "; row ", row_id, " can load ",
+                               std::max<std::int64_t>(max_tokens, 0),
+                               " (the last token of a prompt is computed)"));
+  }
+  Step step = ReserveLocked(std::span(&row_id, 1), std::span(&num_tokens, 1));
+  row.is_loading = step.oom_row == kNoRow;
+  return step;
+}
+
+void KVCacheManager::FinishLoad(std::int64_t row_id) {
+  const std::lock_guard lock(mutex_);
+  Row& row = LiveRow(row_id);
+  if (!row.is_loading) throw ArgumentError(StrCat("row ", row_id, " is not loading"));
+  row.is_loading = false;
+  SettleRow(static_cast<RowId>(row_id), row.reservations.front());
+}
+
+void KVCacheManager::FailLoad(std::int64_t row_id, std::int64_t num_loaded) {
+  const std::lock_guard lock(mutex_);
+  Row& row = LiveRow(row_id);
+  if (!row.is_loading) throw ArgumentError(StrCat("row ", row_id, " is not loading"));
+  if (num_loaded < 0 || num_loaded > row.reservations.front()) {
+    throw ArgumentError(StrCat("num_loaded is ", num_loaded, "; row ", row_id, " was loading ",
+                               row.reservations.front()));
+  }
+  row.is_loading = false;
+  SettleRow(static_cast<RowId>(row_id), num_loaded);
+}
+
 void KVCacheManager::SettleRow(RowId row_id, std::int64_t num_accepted) noexcept {
   Row& row = rows_[static_cast<std::size_t>(row_id)];
   const bool all = num_accepted == row.reservations.front();
   row.reservations.erase(row.reservations.begin());
   row.num_computed += num_accepted;
-  if (row.num_computed >= row.full_at) PublishFull(row_id);
+  if (row.num_computed >= row.full_at) {
+    if (row.num_computed % block_size_ == 0) row.exact_at = row.num_computed;
+    PublishFull(row_id);
+  }
   if (!all) {
     if (num_accepted > 0) PullStates(row_id);
     row.num_reserved = row.num_computed;
@@ -302,12 +396,12 @@ void KVCacheManager::PullStates(RowId row_id) noexcept {
   }
 }
 
-/// Makes the whole blocks behind the tip findable.
+/// Makes the whole blocks behind the tip findable whose ids are known.
 void KVCacheManager::PublishFull(RowId row_id) noexcept {
   Row& row = rows_[static_cast<std::size_t>(row_id)];
-  if (row.num_computed % block_size_ == 0) row.exact_at = row.num_computed;
   const std::int64_t quick_end = row.quick_end;
-  for (; row.num_computed >= row.full_at; row.tail.PopFront(block_size_)) {
+  const std::int64_t end = std::min(row.num_computed, row.num_tokens);
+  for (; end >= row.full_at; row.tail.PopFront(block_size_)) {
     while (!tree_.has_room()) pool_.EvictOldest();
     const std::int64_t column = tree_.depth(row.tip);
     const auto index = static_cast<std::size_t>(column);

@@ -16,8 +16,10 @@ struct Options {
   std::int64_t num_blocks = 0;
   std::int64_t block_size = 0;  // tokens
   std::int64_t max_rows = 256;
-  std::int64_t max_row_tokens = 0;  // longest sequence; 0: as many as the pool holds
-  int hash_bits = 128;              // below 128 for tests only, see PrefixTree
+  std::int64_t max_row_tokens = 0;    // longest sequence; 0: as many as the pool holds
+  int hash_bits = 128;                // below 128 for tests only, see PrefixTree
+  std::int64_t watermark_blocks = 0;  // kept available when a prompt joins others
+  bool partial_hits = false;          // reuse the beginning of a block too; full groups only
   std::vector<Group> groups = {Group{}};
 };
 
@@ -59,6 +61,7 @@ struct Stats {
   std::int64_t num_blocks, num_free, num_idle, num_referenced, num_rows;
   std::int64_t num_queried_tokens, num_hit_tokens;  // of all prompts acquired
   std::int64_t num_evicted, num_copied, num_duplicates;
+  std::int64_t num_coming;  // of the referenced blocks, those that only wait for a fence
 };
 
 /// The comparable state of a manager. Two managers that were called alike have equal snapshots.
@@ -71,6 +74,7 @@ struct Snapshot {
   struct RowState {
     RowId row;
     std::int64_t num_tokens, num_computed, num_reserved;
+    bool is_loading;
     std::vector<std::int64_t> reservations;
     std::vector<GroupState> groups;
     std::vector<TokenId> token_ids;
@@ -83,12 +87,13 @@ struct Snapshot {
     std::vector<TokenId> token_ids;
     friend bool operator==(const PublishedBlock&, const PublishedBlock&) = default;
   };
-  std::vector<RowState> rows;             // ascending
-  std::vector<BlockId> free_stack;        // top first
-  std::int64_t num_touched = 0;           // blocks from here on were never used
-  std::vector<BlockId> idle;              // oldest first
-  std::vector<PublishedBlock> published;  // ascending
-  std::vector<std::int32_t> ref_counts;   // of blocks [0, num_touched)
+  std::vector<RowState> rows;                  // ascending
+  std::vector<BlockId> free_stack;             // top first
+  std::int64_t num_touched = 0;                // blocks from here on were never used
+  std::vector<BlockId> idle;                   // oldest first
+  std::vector<PublishedBlock> published;       // ascending
+  std::vector<std::int32_t> ref_counts;        // of blocks [0, num_touched)
+  std::vector<std::vector<BlockId>> deferred;  // blocks that wait for a fence, in order of freeing
   friend bool operator==(const Snapshot&, const Snapshot&) = default;
 };
 

@@ -37,7 +37,16 @@ Tokens Iota(std::size_t count, TokenId first = 0) {
 // A manager in the middle of things: shared and copied blocks, idle blocks, open reservations,
 // media.
 struct Scene {
-  KVCacheManager manager{{.num_blocks = 24, .block_size = 4, .max_rows = 8}};
+  explicit Scene(std::vector<Group> groups = {Group{}})
+      : manager({.num_blocks = 48, .block_size = 4, .max_rows = 8, .groups = std::move(groups)}) {
+    manager.Free(Ints{gone});
+    manager.Free(Ints{fenced}, 5);
+    manager.Reserve(Ints{b}, Ints{3});
+    manager.Reserve(Ints{late}, Ints{2});
+    manager.SettleLate(Ints{late}, Ints{2});
+    manager.BeginLoad(loading, 6);
+  }
+  KVCacheManager manager;
   prefix::Identity identity{.cache_salt = "tenant",
                             .lora = prefix::Lora{"adapter", "a/path/too/long/to/be/stored/inline"},
                             .media = {{"image", 2, 5}}};
@@ -45,10 +54,9 @@ struct Scene {
   RowId b = Prefilled(manager, Iota(13), identity);
   RowId c = manager.Fork(a).value();
   RowId gone = Prefilled(manager, Iota(9, 100));
-  Scene() {
-    manager.Free(Ints{gone});
-    manager.Reserve(Ints{b}, Ints{3});
-  }
+  RowId fenced = Prefilled(manager, Iota(7, 200));
+  RowId late = Prefilled(manager, Iota(3, 300));
+  RowId loading = manager.Acquire(Iota(9, 400), kNobody).value().row;
 };
 
 // Runs a call that must be refused, for whichever reason comes first; a lack of memory passes on.
@@ -66,23 +74,47 @@ TEST_CASE("every call survives every failing allocation unchanged") {
   const std::vector<std::pair<const char*, std::function<void(Scene&)>>> calls = {
       {"acquire", [](Scene& s) { s.manager.Acquire(Iota(11), s.identity); }},
       {"acquire plain", [](Scene& s) { s.manager.Acquire(Iota(14), kNobody); }},
-      {"acquire short", [](Scene& s) { s.manager.Acquire(Iota(80, 9), s.identity); }},
+      {"acquire short", [](Scene& s) { s.manager.Acquire(Iota(150, 9), s.identity); }},
+      {"acquire on",
+       [](Scene& s) {
+         const Match match = s.manager.Lookup(Iota(10), kNobody);
+         s.manager.Acquire(Iota(5, 50), kNobody, &match);
+       }},
+      {"lookup", [](Scene& s) { s.manager.Lookup(Iota(11), s.identity); }},
+      {"settle late", [](Scene& s) { s.manager.SettleLate(Ints{s.b}, Ints{3}); }},
+      {"tell", [](Scene& s) { s.manager.Tell(Ints{s.late}, Tokens{1, 2}, {}); }},
+      {"begin load", [](Scene& s) { Refused([&] { s.manager.BeginLoad(s.loading, 1); }); }},
+      {"finish load", [](Scene& s) { s.manager.FinishLoad(s.loading); }},
+      {"fail load", [](Scene& s) { s.manager.FailLoad(s.loading, 5); }},
+      {"free behind a fence", [](Scene& s) { s.manager.Free(Ints{s.a, s.b}, 9); }},
+      {"advance fence", [](Scene& s) { s.manager.AdvanceFence(5); }},
+      {"preempt", [](Scene& s) { s.manager.PreemptCandidates(40); }},
+      {"stats", [](Scene& s) { s.manager.GetStats(); }},
       {"reserve", [](Scene& s) { s.manager.Reserve(Ints{s.a, s.b, s.c}, Ints{7, 2, 1}); }},
-      {"reserve short", [](Scene& s) { s.manager.Reserve(Ints{s.a, s.c}, Ints{1, 80}); }},
+      {"reserve short", [](Scene& s) { s.manager.Reserve(Ints{s.a, s.c}, Ints{1, 160}); }},
       {"settle", [](Scene& s) { s.manager.Settle(Ints{s.b}, Ints{2}, Tokens{1, 2}, Ints{0, 2}); }},
       {"fork", [](Scene& s) { s.manager.Fork(s.a); }},
-      {"truncate", [](Scene& s) { s.manager.Truncate(s.c, 9); }},
+      {"truncate",
+       [](Scene& s) {
+         try {
+           s.manager.Truncate(s.c, 9);
+         } catch (const ArgumentError&) {  // with a linear state
+         }
+       }},
       {"free", [](Scene& s) { s.manager.Free(Ints{s.a, s.b}); }},
       {"evict", [](Scene& s) { s.manager.Evict(1); }},
       {"can_admit", [](Scene& s) { s.manager.CanAdmit(5); }},
       {"snapshot", [](Scene& s) { s.manager.GetSnapshot(); }},
       {"check", [](Scene& s) { s.manager.Check(); }},
       {"double free", [](Scene& s) { Refused([&] { s.manager.Free(Ints{s.a, s.a}); }); }},
-      {"too long", [](Scene& s) { Refused([&] { s.manager.Acquire(Iota(97), kNobody); }); }},
+      {"too long", [](Scene& s) { Refused([&] { s.manager.Acquire(Iota(193), kNobody); }); }},
   };
-  for (const auto& [name, call] : calls) {
+  const std::vector<std::vector<Group>> groups = {
+      {Group{}}, {Group{}, {GroupKind::kSlidingWindow, 5}, {GroupKind::kLinearState, 0}}};
+  for (std::size_t i = 0; i < calls.size() * groups.size(); ++i) {
+    const auto& [name, call] = calls[i / groups.size()];
     CAPTURE(name);
-    Scene scene;
+    Scene scene(groups[i % groups.size()]);
     const Snapshot before = scene.manager.GetSnapshot();
     const Stats stats = scene.manager.GetStats();
     testing::FailEveryAllocation([&] { call(scene); },
