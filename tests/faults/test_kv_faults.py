@@ -100,7 +100,11 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ),
     ],
     "idle hits count as free": [
-        ("acquire.cc", "num_idle_hits += pool_", "num_idle_hits += !PLANTED && pool_")
+        (
+            "acquire.cc",
+            "column < num_hits; ++column) {\n      num_idle_hits += pool_",
+            "column < num_hits; ++column) {\n      num_idle_hits += !PLANTED && pool_",
+        )
     ],
     "a shared block is written": [
         ("step.cc", "block.ref_count > 1 ? id", "(block.ref_count > 1 && !PLANTED) ? id")
@@ -179,6 +183,27 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
             "group.h",
             "num_computed - group.window + 1,",
             "num_computed - group.window + 1 + PLANTED,",
+        )
+    ],
+    "freed blocks are reused before the fence": [
+        (
+            "manager.cc",
+            "if (fence && *fence > passed_fence_) {",
+            "if (fence && !PLANTED && *fence > passed_fence_) {",
+        )
+    ],
+    "what failed to load counts as computed": [
+        (
+            "step.cc",
+            "SettleRow(static_cast<RowId>(row_id), num_loaded);",
+            "SettleRow(static_cast<RowId>(row_id), PLANTED ? row.reservations.front() : num_loaded);",
+        )
+    ],
+    "a block that is hit in part is not pinned": [
+        (
+            "acquire.cc",
+            "pool_.AddRef(columns[at.end++]);",
+            "if (!PLANTED) pool_.AddRef(columns[at.end]);\n      ++at.end;",
         )
     ],
     "the youngest idle block is evicted": [
