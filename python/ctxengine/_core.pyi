@@ -680,6 +680,30 @@ def kv_copy_device(
     after: list[int],
     /,
 ) -> None: ...
+
+_WriteInput: TypeAlias = tuple[int, ...]  # see bind_cuda_write.cc
+
+def kv_write_host(
+    pool: KVPool,
+    layer: int,
+    kind: int,
+    is_bfloat16: bool,
+    inputs: list[_WriteInput],
+    slots: _View,
+    /,
+) -> None: ...
+def kv_write_device(
+    pool: KVPool,
+    layer: int,
+    kind: int,
+    is_bfloat16: bool,
+    inputs: list[_WriteInput],
+    slots: _View,
+    skipped: int,
+    stream: int,
+    after: list[int],
+    /,
+) -> None: ...
 def dlpack_view(
     capsule: object, /
 ) -> tuple[int, int, tuple[int, ...], list[int] | None, int, int, int, bool]: ...

@@ -10,6 +10,7 @@
 #include <array>
 
 #include "cuda/block_copy.h"
+#include "cuda/kv_write.h"
 #include "cuda/slot_mapping.h"
 
 namespace ctx::cuda {
@@ -66,6 +67,23 @@ inline std::array<NamedArray, 5> ArraysOf(const BlockCopyArgs& args) {
            {args.source.base, "the source"},
            {args.target.blocks, "the target's block ids"},
            {args.source.blocks, "the source's block ids"},
+           {args.num_skipped, "skipped"}}};
+}
+
+inline Int64 NumThreads(const KVWriteArgs& args) { return Int64{args.num_tiles} * kLanesPerTile; }
+inline constexpr Kernel<KVWriteArgs> kKVWrite8{"ctxengine_kv_write_8", NumThreads};
+inline constexpr Kernel<KVWriteArgs> kKVWrite1{"ctxengine_kv_write_1", NumThreads};
+inline std::array<NamedArray, 9> ArraysOf(const KVWriteArgs& args) {
+  const KVPart& first = args.parts[0];
+  const KVPart& second = args.parts[1];
+  return {{{first.target, "the pool"},
+           {first.source, "the first input"},
+           {second.source, "the second input"},
+           {args.slots, "slots"},
+           {first.scales, "the first scale"},
+           {second.scales, "the second scale"},
+           {first.scales_out, "the first scale_out"},
+           {second.scales_out, "the second scale_out"},
            {args.num_skipped, "skipped"}}};
 }
 

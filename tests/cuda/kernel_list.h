@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "cuda/block_copy.h"
+#include "cuda/kv_write.h"
 #include "cuda/slot_mapping.h"
 
 extern "C" {
@@ -14,6 +15,8 @@ void ctxengine_copy_blocks_16(ctx::cuda::BlockCopyArgs args);
 void ctxengine_copy_blocks_8(ctx::cuda::BlockCopyArgs args);
 void ctxengine_copy_blocks_4(ctx::cuda::BlockCopyArgs args);
 void ctxengine_copy_blocks_1(ctx::cuda::BlockCopyArgs args);
+void ctxengine_kv_write_8(ctx::cuda::KVWriteArgs args);
+void ctxengine_kv_write_1(ctx::cuda::KVWriteArgs args);
 void ctxengine_slot_mapping(ctx::cuda::SlotMappingArgs args);
 }
 
@@ -36,6 +39,8 @@ inline const KernelList& AllKernels() {
       {"ctxengine_copy_blocks_8", CallOf(ctxengine_copy_blocks_8)},
       {"ctxengine_copy_blocks_4", CallOf(ctxengine_copy_blocks_4)},
       {"ctxengine_copy_blocks_1", CallOf(ctxengine_copy_blocks_1)},
+      {"ctxengine_kv_write_8", CallOf(ctxengine_kv_write_8)},
+      {"ctxengine_kv_write_1", CallOf(ctxengine_kv_write_1)},
       {"ctxengine_slot_mapping", CallOf(ctxengine_slot_mapping)},
   };
   return kernels;

@@ -113,6 +113,39 @@ for name, entry_bytes, width in (("nhd", 128, 16), ("hnd", 40, 8), ("page_head",
     count = log().count("cuLaunchKernel")
     cuda.copy_blocks(pool, DeviceArray(np.zeros((0, 2), np.int32)))
     assert log().count("cuLaunchKernel") == count
+
+# kv_write: the kernels and the host write the same bytes, in every format.
+one = np.array([0.3], np.float32)
+slots = np.array([3, -1, 40, 17, 8], np.int64)
+for name, head_size, width in (("nhd", 64, 8), ("hnd", 20, 1)):
+    halves = [random.integers(0, 2**16, (5, 2, head_size), dtype=np.uint16) & 0xBFFF for _ in "kv"]
+    for entry_bytes, scales in ((2 * head_size, {}), (head_size, {"k_scale": one, "v_scale": one}), (head_size, None)):
+        layout = getattr(cuda.KVLayout, name)(**sizes, entry_bytes=entry_bytes)
+        results = []
+        for wrap, used in ((DeviceArray, slots), (lambda array: array, np.where(slots < 36, slots, -1))):
+            memory = np.zeros((layout.span_bytes + 1) // 2, np.uint16)
+            outs = [np.zeros((9, 4, 2), np.float32) for _ in "kv"]
+            given = scales
+            if scales is None:
+                given = dict(zip(("k_scale_out", "v_scale_out"), outs))
+            given = {key: wrap(array) for key, array in given.items()}
+            if wrap is DeviceArray:
+                skipped = np.zeros(1, np.int32)
+                given["skipped"] = DeviceArray(skipped)
+            cuda.kv_write(cuda.DevicePool(layout, wrap(memory)), 1, *map(wrap, halves), wrap(used), **given)
+            results.append((memory, *outs))
+        assert skipped.tolist() == [1]
+        assert all((a == b).all() for a, b in zip(*results)), (name, entry_bytes, scales)
+        assert results[0][0].any()
+    assert "cuLaunchKernel ctxengine_kv_write_%d device 1" % width in log()
+layout = cuda.KVLayout.mla(num_layers=2, num_blocks=9, block_size=4, entry_bytes=656)
+latent, rope = (random.integers(0, 2**14, (5, n), dtype=np.uint16) for n in (512, 64))
+results = []
+for wrap, used in ((DeviceArray, slots), (lambda array: array, np.where(slots < 36, slots, -1))):
+    memory = np.zeros(layout.span_bytes, np.uint8)
+    cuda.kv_write_mla(cuda.DevicePool(layout, wrap(memory)), 1, wrap(latent), wrap(rope), wrap(used))
+    results.append(memory)
+assert (results[0] == results[1]).all() and results[0].any()
 print("launched")
 """
 

@@ -58,24 +58,24 @@ int main(int, char** argv) {
 """
 
 # Blocks of 3 tokens with 2 heads of 24 bytes: the heads change places with the tokens. Block 1 goes
-# to block 0 and block 2 to block 1; a pair of each kind is outside. The source block lies beyond
+# to block 0 and block 2 to block 1; pairs of each kind are outside. The source block lies beyond
 # 2^31 bytes in the large case, which only the arithmetic sees.
 BLOCK_COPY = """
 int main(int, char** argv) {
   threads = std::string(argv[1]) == "threads";
   std::vector<unsigned long> source(3 * 18), target(2 * 18, 7);
   for (std::size_t i = 0; i < source.size(); ++i) source[i] = 1000 + i;
-  const std::vector<int> from = {1, 3, 2, -1, 0}, to = {0, 0, 1, 1, 2};
+  const std::vector<int> from = {1, 3, 2, -1, 0, 9, 9, 9, 9}, to = {0, 0, 1, 1, 2, 0, 0, 0, 0};
   int skipped = 0;
   BlockCopyArgs args{};
   args.source = {reinterpret_cast<unsigned char*>(source.data()), from.data(), 1, 3, 144, 144, -1};
   args.target = {reinterpret_cast<unsigned char*>(target.data()), to.data(), 1, 2, 144, 144, -1};
-  args.num_items = 5;
+  args.num_items = 9;
   args.num_skipped = &skipped;
   const unsigned num_threads = threads ? 2 : 4;
   args.vectors_per_item = 18;
   const long tiles = (18 + num_threads * 4 - 1) / (num_threads * 4);
-  args.num_tiles = static_cast<unsigned>(5 * tiles);
+  args.num_tiles = static_cast<unsigned>(9 * tiles);
   args.tiles_per_item = Divisor::Of(tiles);
   args.vectors_per_run = Divisor::Of(3);
   args.extents[0] = Divisor::Of(3);
@@ -84,7 +84,7 @@ int main(int, char** argv) {
   args.target_strides[0] = 24; args.target_strides[1] = 72;
   args.num_dimensions = 2;
   Run("ctxengine_copy_blocks_8", args, 4, num_threads, false);
-  if (skipped != 2) { std::printf("%d were skipped\\n", skipped); return 3; }
+  if (skipped != 6) { std::printf("%d were skipped\\n", skipped); return 3; }
   for (unsigned long b = 0; b < 2; ++b)
     for (unsigned long t = 0; t < 3; ++t)
       for (unsigned long h = 0; h < 2; ++h)
@@ -102,7 +102,65 @@ int main(int, char** argv) {
 """
 
 KERNELS = sorted(path.name for path in (ROOT / "src/cuda").glob("*.cu"))
-PROGRAMS = {"slot_mapping": SLOT_MAPPING, "block_copy": BLOCK_COPY}
+# Two heads of 20 elements in int8, with the scale of each found first; 5 tokens, two of them outside,
+# one padding. At the end blocks are 2^31 bytes apart, which only the arithmetic sees.
+KV_WRITE = """
+int main(int, char** argv) {
+  threads = std::string(argv[1]) == "threads";
+  std::vector<unsigned short> source(5 * 40);  // bfloat16 of 0, 1, 2, ... in each head
+  for (std::size_t i = 0; i < source.size(); ++i)
+    source[i] = static_cast<unsigned short>(BitsOf(static_cast<float>(i % 20)) >> 16);
+  const std::vector<long> slots = {6, -1, 9, 2, 0};
+  std::vector<unsigned char> target(6 * 40, 99);
+  std::vector<float> scales(6 * 2, -1.0f);
+  int skipped = 0;
+  KVWriteArgs args{};
+  KVPart& part = args.parts[0];
+  part.kind = EntryKind::kInt8;
+  part.source = reinterpret_cast<const unsigned char*>(source.data());
+  part.source_token_stride = 80;
+  part.source_head_stride = 40;
+  part.target = target.data();
+  part.tile_size = 20;
+  part.num_tiles = Divisor::Of(1);
+  part.scales_out = reinterpret_cast<unsigned char*>(scales.data());
+  part.scale_block_stride = 16;
+  part.scale_token_stride = 8;
+  part.scale_head_stride = 4;
+  args.tiles_per_token = Divisor::Of(2);
+  args.tiles_of_first_part = 2;
+  args.num_tiles = 10;
+  args.is_bfloat16 = 1;
+  args.finds_maximum = 1;
+  args.slots = slots.data();
+  args.slots_stride = 1;
+  args.num_tokens = 5;
+  args.num_slots = 6;
+  args.block_size = 2;
+  args.block_stride = 80;
+  args.token_stride = 40;
+  args.head_stride = 20;
+  args.num_skipped = &skipped;
+  Run("ctxengine_kv_write_1", args, 1, threads ? 32 : 64, true);
+  if (skipped != 2) { std::printf("%d were skipped\\n", skipped); return 3; }
+  for (long slot = 0; slot < 6; ++slot)
+    for (long i = 0; i < 40; ++i) {
+      const bool written = slot == 0 || slot == 2;
+      const long expected = written ? static_cast<long>(i % 20 * 127 / 19.0 + 0.5) : 99;
+      if (target[slot * 40 + i] != expected) { std::printf("slot %ld is wrong\\n", slot); return 3; }
+      if (scales[slot * 2 + i / 20] != (written ? 19.0f / 127.0f : -1.0f)) {
+        std::printf("scale %ld is wrong\\n", slot);
+        return 3;
+      }
+    }
+  args.num_slots = 1L << 40;
+  args.block_stride = 1L << 31;
+  args.slots = slots.data();
+  if (PlaceOf(args, 0).target - target.data() != (3L << 31)) { std::printf("far\\n"); return 3; }
+}
+"""
+
+PROGRAMS = {"slot_mapping": SLOT_MAPPING, "block_copy": BLOCK_COPY, "kv_write": KV_WRITE}
 
 SANITIZERS = {
     "address": (["-fsanitize=address"], "fibres"),
@@ -207,8 +265,8 @@ FAULTS = {
     "skipped is counted without an atomic": (
         "block_copy",
         "thread",
-        "atomicAdd(args.num_skipped, 1)",
-        "*args.num_skipped += 1",
+        "if (outside && first == 0 && args.num_skipped != nullptr) atomicAdd(args.num_skipped, 1)",
+        "if (outside && first == 0) *args.num_skipped += 1",
         "data race",
     ),
     "a barrier that the last tile skips": (
@@ -224,6 +282,59 @@ FAULTS = {
         "if (outside && first == 0 &&",
         "if (outside &&",
         "were skipped",
+    ),
+    "slots are not checked": (
+        "kv_write",
+        "address",
+        "slot < 0 || slot >= args.num_slots",
+        "slot < 0",
+        "heap-buffer-overflow",
+    ),
+    "a tile is read beyond its end": (
+        "kv_write",
+        "address",
+        "i < place.part->tile_size / kElements",
+        "i <= place.part->tile_size / kElements + 5",
+        "heap-buffer-overflow",
+    ),
+    "a block offset in 32 bits": (
+        "kv_write",
+        "undefined",
+        "part.target + block * args.block_stride",
+        "part.target + static_cast<Int32>(block) * static_cast<Int32>(args.block_stride)",
+        "signed integer overflow",
+    ),
+    "no barrier before the maxima are read": (
+        "kv_write",
+        "thread",
+        """      __syncthreads();
+      if (place.scale_out""",
+        """      if (place.scale_out""",
+        "data race",
+    ),
+    "no barrier before the maxima are overwritten": (
+        "kv_write",
+        "thread",
+        """      __syncthreads();
+    }
+    if (place.target""",
+        """    }
+    if (place.target""",
+        "data race",
+    ),
+    "a barrier that padding skips": (
+        "kv_write",
+        "none",
+        "maxima[threadIdx.x] = MaximumOf<kElements>(args, place, lane);",
+        "maxima[threadIdx.x] = MaximumOf<kElements>(args, place, lane); __syncthreads();",
+        "threads of one block wait at line",
+    ),
+    "the scale of one lane only": (
+        "kv_write",
+        "none",
+        "i < kLanesPerTile; ++i",
+        "i < 1; ++i",
+        "is wrong",
     ),
     "source and target strides exchanged": (
         "block_copy",

@@ -24,6 +24,7 @@ from ctxengine.cuda.device import (
 )
 from ctxengine.cuda.layout import DevicePool, KVLayout, Movement
 from ctxengine.cuda.tables import INVALID_SLOT, PADDING_SLOT, slot_mapping
+from ctxengine.cuda.write import kv_write, kv_write_mla
 
 __all__ = [
     "INVALID_SLOT",
@@ -39,6 +40,8 @@ __all__ = [
     "device_info",
     "gather_blocks",
     "is_available",
+    "kv_write",
+    "kv_write_mla",
     "relayout",
     "scatter_blocks",
     "slot_mapping",

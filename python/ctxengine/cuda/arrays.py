@@ -40,6 +40,7 @@ _TYPES = {
     "float32": "<f4",
 }
 _NAMES = {typestr: name for name, typestr in _TYPES.items()}
+_NAMES |= {"<u2": "bfloat16", "<i2": "bfloat16"}  # what holds it where it has no name
 _DLPACK_HOSTS = (1, 3)  # memory of the host, the same pinned
 _DLPACK_DEVICES = (2, 13)  # memory of a CUDA device, managed memory
 
