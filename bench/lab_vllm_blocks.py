@@ -8,8 +8,8 @@ is admitted and when it goes, the last block in between. Block ids are compared 
 start at 0, vLLM's at 1 behind its null block.
 
 Last run: vLLM 0.33.0, Python 3.11; all of Mooncake's conversation trace with pools of 500,000,
-2,000,000 and 8,000,000 tokens, 2,000 requests of it with a sliding window besides, and random prompts, with
-preemptions: nothing differs. The figures stand in results/2026-11-22-kv.md.
+2,000,000 and 8,000,000 tokens, 2,000 requests of it with a sliding window besides, and random
+prompts, with preemptions: nothing differs. The figures stand in results/2026-11-22-kv.md.
 
 How to run it::
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ctxengine.kv import KVCacheManager
+from ctxengine.kv import KVCacheManager, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,8 +152,11 @@ class Engine:
         return Sequence(acquired.row, list(token_ids), len(token_ids), acquired.num_cached_tokens)
 
     def reserve(self, batch: list[Sequence], counts: list[int]) -> Ints:
-        """Get slots for the next tokens of each sequence, and do what that asks of the device."""
-        step = self.manager.reserve([sequence.row for sequence in batch], counts)
+        """Get slots for the next tokens of each sequence."""
+        return self.follow(self.manager.reserve([sequence.row for sequence in batch], counts))
+
+    def follow(self, step: Step) -> Ints:
+        """Do what a step asks of the device; return its slots."""
         if step.oom_row is not None:
             raise OutOfBlocksError(f"row {step.oom_row}")
         for row, column, block in step.table_patch:
@@ -354,8 +357,10 @@ def store_and_load() -> str:
     back = engine.admit(sequence.token_ids)
     assert back is not None
     assert back.num_computed == 0  # nothing is cached
-    engine.slots[:, :, engine.reserve([back], [count])] = stored
-    engine.settle([back], [count])
+    step = engine.manager.begin_load(back.row, count)  # nobody finds these blocks yet
+    engine.slots[:, :, engine.follow(step)] = stored
+    engine.manager.finish_load(back.row)
+    back.num_computed = count
     engine.decode([back], 4)
     assert engine.num_run == num_run + 4
     assert back.token_ids == greedy(engine.model, prompt(8, 11), 10)
