@@ -747,3 +747,17 @@ def test_the_beginning_of_a_block_is_shared_by_a_copy(make):
     assert manager.acquire([0, 1, 2, 9], cache_salt="a").num_cached_tokens == 0
     with pytest.raises(ArgumentError, match="all groups are full"):
         make(groups=[Group("linear_state")], partial_hits=True)
+
+
+def test_the_state_that_is_cached_is_the_one_the_pass_left(make):
+    manager = grouped(make, ("linear_state", 0))
+    row = prefill(manager, [1, 2, 3])
+    child = manager.fork(row)  # shares the state behind token 3
+    manager.reserve(row, 4)
+    newest = manager.block_tables[row, 1]
+    manager.settle(row, 1, [4])  # the accepted tokens end with block 0
+    manager.check()
+    acquired = manager.acquire([1, 2, 3, 4, 5])
+    assert acquired.num_cached_tokens == 4
+    assert manager.block_tables[acquired.row, 0] == newest
+    assert manager.block_tables[child, 0] != newest

@@ -205,11 +205,11 @@ class KVCacheModel:
             row.num_computed += accepted
             if row.num_computed % self.block_size == 0:
                 row.exact_at = row.num_computed
+            if accepted and not all_accepted:
+                self._pull_states(row)
             for column in range(first, row.num_published(self.block_size)):
                 self._publish(row, column)
             if not all_accepted:
-                if accepted:
-                    self._pull_states(row)
                 self._shrink_to_fit(row)
 
     def tell(self, rows: list[int], token_ids: list[int], counts: list[int]) -> None:

@@ -366,12 +366,12 @@ void KVCacheManager::SettleRow(RowId row_id, std::int64_t num_accepted) noexcept
   const bool all = num_accepted == row.reservations.front();
   row.reservations.erase(row.reservations.begin());
   row.num_computed += num_accepted;
+  if (!all && num_accepted > 0) PullStates(row_id);  // before they are published
   if (row.num_computed >= row.full_at) {
     if (row.num_computed % block_size_ == 0) row.exact_at = row.num_computed;
     PublishFull(row_id);
   }
   if (!all) {
-    if (num_accepted > 0) PullStates(row_id);
     row.num_reserved = row.num_computed;
     row.quick_end = 0;
     ShrinkToFit(row_id);
@@ -399,15 +399,23 @@ void KVCacheManager::PullStates(RowId row_id) noexcept {
 /// Makes the whole blocks behind the tip findable whose ids are known.
 void KVCacheManager::PublishFull(RowId row_id) noexcept {
   Row& row = rows_[static_cast<std::size_t>(row_id)];
+  const std::int64_t end = std::min(row.num_computed, row.num_tokens) / block_size_;
+  std::int64_t column = tree_.depth(row.tip);
+  if (column == end) return;
+  // Blocks behind the whole ones are written as before.
   const std::int64_t quick_end = row.quick_end;
-  const std::int64_t end = std::min(row.num_computed, row.num_tokens);
-  for (; end >= row.full_at; row.tail.PopFront(block_size_)) {
-    while (!tree_.has_room()) pool_.EvictOldest();
-    const std::int64_t column = tree_.depth(row.tip);
+  const auto size = static_cast<std::size_t>(block_size_);
+  std::span<const TokenId> token_ids = row.tail.all();
+  NodeId node = row.tip;
+  const std::int64_t first = column;
+  for (; column < end; ++column, token_ids = token_ids.subspan(size)) {
+    if (!tree_.has_room()) {
+      SetTip(row, node);  // so that it stays while others go
+      while (!tree_.has_room()) pool_.EvictOldest();
+    }
     const auto index = static_cast<std::size_t>(column);
-    const NodeId node =
-        tree_.FindOrAdd(row.tip, row.tail.all().first(static_cast<std::size_t>(block_size_)),
-                        index < row.extras.size() ? row.extras[index] : kNoExtra);
+    node = tree_.FindOrAdd(node, token_ids.first(size),
+                           index < row.extras.size() ? row.extras[index] : kNoExtra);
     for (std::int64_t group = 0; group < num_groups(); ++group) {
       const RowGroup& at = At(group, row_id);
       if (column < at.begin || column >= at.end) continue;
@@ -415,14 +423,15 @@ void KVCacheManager::PublishFull(RowId row_id) noexcept {
       if (block == kNoBlock) continue;
       // A state stands for the whole block only if a pass ended there.
       if (groups_[static_cast<std::size_t>(group)].kind == GroupKind::kLinearState &&
-          row.exact_at != row.full_at) {
+          row.exact_at != (column + 1) * block_size_) {
         continue;
       }
       pool_.Publish(block, node, group);
     }
-    SetTip(row, node);
   }
-  row.quick_end = quick_end;  // blocks behind the whole ones are written as before
+  SetTip(row, node);
+  row.tail.PopFront((end - first) * block_size_);
+  row.quick_end = quick_end;
 }
 
 }  // namespace ctx::kv
