@@ -387,7 +387,7 @@ class KVCacheManager:
         """
         return self._core.can_admit(num_tokens)
 
-    def reserve(self, rows: int | Ints, num_new: int | Ints) -> Step:
+    def reserve(self, rows: int | Ints, num_new: int | Ints, *, slots: bool = True) -> Step:
         """Hand out the slots of the next tokens of each row, before a forward pass.
 
         All rows are served or none. A block that is shared or can be found by others is never
@@ -401,6 +401,9 @@ class KVCacheManager:
         num_new : int, or sequence of int or integer array, shape (m,)
             Tokens of each row in this pass, at least 1: a chunk of the prompt, one token in decode,
             one more than the draft in speculative decoding.
+        slots : bool, optional
+            False for no ``Step.slots``: the device derives them from its copy of the tables, as
+            `ctxengine.cuda.slot_mapping` does.
 
         Returns
         -------
@@ -418,7 +421,7 @@ class KVCacheManager:
         -----
         O(m + tokens).
         """
-        return Step(*self._core.reserve(_row_list(rows), num_new))
+        return Step(*self._core.reserve(_row_list(rows), num_new, slots))
 
     def settle(
         self,

@@ -330,7 +330,8 @@ class Run {
     FollowPatch(step);
     sequence.is_loading = true;
     sequence.pending.push_back(count);
-    loads_[static_cast<std::size_t>(sequence.row)] = step.slots;
+    loads_[static_cast<std::size_t>(sequence.row)].assign(step.slots.get(),
+                                                          step.slots.get() + step.num_slots);
   }
 
   void EndLoad() {
@@ -411,7 +412,7 @@ class Run {
         }
       }
     }
-    Require(next == step.slots.size(), "there are more slots than tokens");
+    Require(next == step.num_slots, "there are more slots than tokens");
     for (std::size_t i = 0; i < batch.size(); ++i) batch[i]->pending.push_back(counts[i]);
     for (const Sequence& sequence : sequences_) VerifyReads(sequence);
   }

@@ -761,3 +761,21 @@ def test_the_state_that_is_cached_is_the_one_the_pass_left(make):
     assert acquired.num_cached_tokens == 4
     assert manager.block_tables[acquired.row, 0] == newest
     assert manager.block_tables[child, 0] != newest
+
+
+@pytest.mark.parametrize("groups", [[Group("full")], [Group("full"), Group("sliding_window", 5)]])
+@pytest.mark.parametrize("length", [12, 3000])
+def test_slots_may_be_left_to_the_device(make, groups, length):
+    managers = [make(num_blocks=2000, groups=groups) for _ in range(2)]
+    rows = [manager.acquire(list(range(length))).row for manager in managers]
+    given = managers[0].reserve(rows[0], length)
+    left = managers[1].reserve(rows[1], length, slots=False)
+    assert left.slots.size == 0
+    assert left.table_patch.tolist() == given.table_patch.tolist()
+    for group in range(len(groups)):
+        wanted = managers[1].slot_mapping([rows[1]] * length, range(length), group=group)
+        assert given.slots.reshape(len(groups), -1)[group].tolist() == wanted.tolist()
+    for manager in managers:
+        manager.settle(0, length)
+        assert manager.reserve(0, 1, slots=manager is managers[0]).oom_row is None
+    assert managers[0].snapshot() == managers[1].snapshot()

@@ -22,6 +22,7 @@ namespace {
 using kv::KVCacheManager;
 
 constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
+constexpr std::size_t kCopiedSlots = 1024;
 constexpr std::size_t kReleaseGilTokens = 4096;  // about 30 us of hashing
 
 using Int64s = IntArray<std::int64_t>;
@@ -114,23 +115,32 @@ py::tuple Match(const KVCacheManager& manager, const py::object& token_ids,
   return py::make_tuple(match.num_tokens, match.node, match.chain);
 }
 
-py::tuple Arrays(const KVCacheManager& manager, const kv::Step& step) {
+py::tuple Arrays(const KVCacheManager& manager, kv::Step step) {
   const bool one_group = HasOneGroup(manager);
-  std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(step.slots.size())};
+  std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(step.num_slots)};
   if (!one_group) {
     const auto num_groups = static_cast<py::ssize_t>(manager.groups().size());
     shape = {num_groups, shape[0] / num_groups};
   }
-  py::array_t<std::int64_t> slots(shape, step.slots.data());
+  Slot* const data = step.slots.get();
+  py::array_t<std::int64_t> slots;
+  if (step.num_slots < kCopiedSlots) {  // an owner costs more than the copy
+    slots = py::array_t<std::int64_t>(shape, data);
+  } else {
+    const py::capsule owner(data, [](void* memory) { delete[] static_cast<Slot*>(memory); });
+    step.slots.release();
+    slots = py::array_t<std::int64_t>(shape, data, owner);
+  }
   return py::make_tuple(
       slots, Int32Table(step.table_patch, one_group ? 3 : 4), Int32Table(step.copies, 2),
       step.oom_row == kv::kNoRow ? py::object(py::none()) : py::int_(step.oom_row));
 }
 
-py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::object& num_new) {
+py::tuple Reserve(KVCacheManager& manager, const py::object& rows, const py::object& num_new,
+                  bool slots) {
   const Int64s row_ids = Rows(rows);
   const PerRow counts(num_new, "num_new", row_ids.values().size());
-  return Arrays(manager, manager.Reserve(row_ids.values(), counts.values()));
+  return Arrays(manager, manager.Reserve(row_ids.values(), counts.values(), slots));
 }
 
 void Tell(KVCacheManager& manager, const py::object& rows, const py::object& token_ids,
@@ -330,7 +340,8 @@ void RegisterKv(py::module_& module) {
             return self.CanAdmit(num_tokens.value);
           },
           py::arg("num_tokens"), py::pos_only())
-      .def("reserve", &Reserve, py::arg("rows"), py::arg("num_new"), py::pos_only())
+      .def("reserve", &Reserve, py::arg("rows"), py::arg("num_new"), py::arg("slots"),
+           py::pos_only())
       .def("settle", &Settle, py::arg("rows"), py::arg("num_accepted"), py::arg("token_ids"),
            py::arg("indptr"), py::pos_only())
       .def("tell", &Tell, py::arg("rows"), py::arg("token_ids"), py::arg("indptr"), py::pos_only())

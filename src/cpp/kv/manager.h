@@ -64,8 +64,10 @@ class KVCacheManager {
 
   /// Slots for the next num_new[i] tokens of rows[i], all rows or none. A block that is published
   /// or shared is never written: it is replaced by a private copy. May run again before the step is
-  /// settled. O(rows + slots).
-  Step Reserve(std::span<const std::int64_t> rows, std::span<const std::int64_t> num_new);
+  /// settled. Without `want_slots` the step has none, for devices that derive them from the tables.
+  /// O(rows + slots).
+  Step Reserve(std::span<const std::int64_t> rows, std::span<const std::int64_t> num_new,
+               bool want_slots = true);
   /// Completes the oldest unsettled reservation of each row. Its first num_accepted[i] tokens are
   /// computed now; the others are given up, which needs that no younger reservation is out.
   /// `token_ids` has the accepted ids that the row does not know from its prompt, row after row,
@@ -175,7 +177,8 @@ class KVCacheManager {
                 std::int64_t* num_needed) noexcept;
   void ReserveRow(RowId row, std::int64_t begin, Step* step) noexcept;
   void WriteSlots(std::int64_t group, RowId row, std::int64_t begin, Slot* slots) const noexcept;
-  Step ReserveLocked(std::span<const std::int64_t> rows, std::span<const std::int64_t> num_new);
+  Step ReserveLocked(std::span<const std::int64_t> rows, std::span<const std::int64_t> num_new,
+                     bool want_slots);
   std::int64_t CheckSettle(std::int64_t row, std::int64_t num_accepted);
   void SettleRow(RowId row, std::int64_t num_accepted) noexcept;
   void PullStates(RowId row) noexcept;

@@ -83,14 +83,14 @@ void KVCacheManager::CountRow(RowId row_id, std::int64_t end, std::vector<BlockI
 }
 
 Step KVCacheManager::Reserve(std::span<const std::int64_t> rows,
-                             std::span<const std::int64_t> num_new) {
+                             std::span<const std::int64_t> num_new, bool want_slots) {
   CheckSameLength("rows", rows.size(), "num_new", num_new.size());
   const std::lock_guard lock(mutex_);
-  return ReserveLocked(rows, num_new);
+  return ReserveLocked(rows, num_new, want_slots);
 }
 
 Step KVCacheManager::ReserveLocked(std::span<const std::int64_t> rows,
-                                   std::span<const std::int64_t> num_new) {
+                                   std::span<const std::int64_t> num_new, bool want_slots) {
   ++mark_;
   std::size_t num_slots = 0, max_patch = 0, max_dropped = 0;
   std::vector<std::size_t> slow;
@@ -135,7 +135,10 @@ Step KVCacheManager::ReserveLocked(std::span<const std::int64_t> rows,
   if (step.oom_row != kNoRow) return step;
 
   // Everything that can fail comes before the first change.
-  step.slots.resize(num_slots * groups_.size());
+  if (want_slots) {
+    step.num_slots = num_slots * groups_.size();
+    step.slots = std::make_unique_for_overwrite<Slot[]>(step.num_slots);
+  }
   step.table_patch.reserve(max_patch);
   step.copies.reserve(slow.size() * groups_.size());
   std::size_t next_slot = 0, next_slow = 0;
@@ -145,17 +148,18 @@ Step KVCacheManager::ReserveLocked(std::span<const std::int64_t> rows,
     const std::int64_t begin = row.num_reserved;
     row.num_reserved += num_new[i];
     row.reservations.push_back(num_new[i]);
-    Slot* slots = step.slots.data() + next_slot;
-    next_slot += static_cast<std::size_t>(num_new[i]);
+    Slot* slots = step.slots.get() + next_slot;
+    if (want_slots) next_slot += static_cast<std::size_t>(num_new[i]);
     if (next_slow < slow.size() && slow[next_slow] == i) {
       ++next_slow;
       ReserveRow(row_id, begin, &step);
-      for (std::int64_t group = 0; group < num_groups(); ++group, slots += num_slots) {
+      for (std::int64_t group = 0; want_slots && group < num_groups();
+           ++group, slots += num_slots) {
         WriteSlots(group, row_id, begin, slots);
       }
       continue;
     }
-    for (std::int64_t group = 0; group < num_groups(); ++group, slots += num_slots) {
+    for (std::int64_t group = 0; want_slots && group < num_groups(); ++group, slots += num_slots) {
       const Slot base = At(group, row_id).slot_base + begin;
       for (std::int64_t j = 0; j < num_new[i]; ++j) slots[j] = base + j;
     }
@@ -336,7 +340,7 @@ Step KVCacheManager::BeginLoad(std::int64_t row_id, std::int64_t num_tokens) {
                                std::max<std::int64_t>(max_tokens, 0),
                                " (the last token of a prompt is computed)"));
   }
-  Step step = ReserveLocked(std::span(&row_id, 1), std::span(&num_tokens, 1));
+  Step step = ReserveLocked(std::span(&row_id, 1), std::span(&num_tokens, 1), true);
   row.is_loading = step.oom_row == kNoRow;
   return step;
 }

@@ -1,7 +1,9 @@
 // What callers of the KV manager hand in and get back. Plain values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "common/ids.h"
@@ -51,7 +53,8 @@ struct BlockCopy {
 
 /// What the device has to do for one forward pass: table_patch, then all copies, then the pass.
 struct Step {
-  std::vector<Slot> slots;  // of the reserved tokens, row after row; group after group
+  std::unique_ptr<Slot[]> slots;  // of the reserved tokens, row after row; group after group
+  std::size_t num_slots = 0;      // in all groups together; 0 where they were not wanted
   std::vector<TableEntry> table_patch;
   std::vector<BlockCopy> copies;
   RowId oom_row = kNoRow;  // first row that found no block; then all else is empty
