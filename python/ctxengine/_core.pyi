@@ -681,6 +681,29 @@ def kv_copy_device(
     /,
 ) -> None: ...
 
+_State: TypeAlias = tuple[int, ...]  # see bind_cuda_tables.cc
+
+def decode_append(
+    state: _State,
+    rows: _View,
+    slots: _View,
+    oom_row: int,
+    stream: int | None,
+    after: list[int],
+    /,
+) -> None: ...
+def ring_push(
+    state: _State, blocks: _View, skipped: int, stream: int | None, after: list[int], /
+) -> None: ...
+def table_patch(
+    state: _State,
+    entries: tuple[int, int],
+    skipped: int,
+    stream: int | None,
+    after: list[int],
+    /,
+) -> None: ...
+
 _WriteInput: TypeAlias = tuple[int, ...]  # see bind_cuda_write.cc
 
 def kv_write_host(

@@ -12,6 +12,7 @@
 #include "cuda/block_copy.h"
 #include "cuda/kv_write.h"
 #include "cuda/slot_mapping.h"
+#include "cuda/tables.h"
 
 namespace ctx::cuda {
 
@@ -85,6 +86,33 @@ inline std::array<NamedArray, 9> ArraysOf(const KVWriteArgs& args) {
            {first.scales_out, "the first scale_out"},
            {second.scales_out, "the second scale_out"},
            {args.num_skipped, "skipped"}}};
+}
+
+/// One CUDA block: the order of allocation is that of the batch.
+inline constexpr Kernel<DecodeAppendArgs> kDecodeAppend{
+    "ctxengine_decode_append", [](const DecodeAppendArgs& args) { return args.num_rows; }, 1024, 1};
+inline constexpr Kernel<RingPushArgs> kRingPush{
+    "ctxengine_ring_push", [](const RingPushArgs& args) { return args.num_blocks; }, 1024, 1};
+inline constexpr Kernel<TablePatchArgs> kTablePatch{
+    "ctxengine_table_patch", [](const TablePatchArgs& args) { return args.num_entries; }};
+inline std::array<NamedArray, 7> ArraysOf(const DecodeAppendArgs& args) {
+  return {{{args.state.tables, "tables"},
+           {args.state.lengths, "lengths"},
+           {args.state.ring, "ring"},
+           {args.state.counters, "counters"},
+           {args.rows, "rows"},
+           {args.slots, "slots"},
+           {args.oom_row, "oom_row"}}};
+}
+inline std::array<NamedArray, 4> ArraysOf(const RingPushArgs& args) {
+  return {{{args.state.ring, "ring"},
+           {args.state.counters, "counters"},
+           {args.blocks, "blocks"},
+           {args.num_skipped, "skipped"}}};
+}
+inline std::array<NamedArray, 3> ArraysOf(const TablePatchArgs& args) {
+  return {
+      {{args.state.tables, "tables"}, {args.entries, "entries"}, {args.num_skipped, "skipped"}}};
 }
 
 }  // namespace ctx::cuda

@@ -9,6 +9,7 @@
 #include "cuda/block_copy.h"
 #include "cuda/kv_write.h"
 #include "cuda/slot_mapping.h"
+#include "cuda/tables.h"
 
 extern "C" {
 void ctxengine_copy_blocks_16(ctx::cuda::BlockCopyArgs args);
@@ -18,6 +19,9 @@ void ctxengine_copy_blocks_1(ctx::cuda::BlockCopyArgs args);
 void ctxengine_kv_write_8(ctx::cuda::KVWriteArgs args);
 void ctxengine_kv_write_1(ctx::cuda::KVWriteArgs args);
 void ctxengine_slot_mapping(ctx::cuda::SlotMappingArgs args);
+void ctxengine_decode_append(ctx::cuda::DecodeAppendArgs args);
+void ctxengine_ring_push(ctx::cuda::RingPushArgs args);
+void ctxengine_table_patch(ctx::cuda::TablePatchArgs args);
 }
 
 /// name -> what calls the kernel with the arguments that a launch was given.
@@ -42,6 +46,9 @@ inline const KernelList& AllKernels() {
       {"ctxengine_kv_write_8", CallOf(ctxengine_kv_write_8)},
       {"ctxengine_kv_write_1", CallOf(ctxengine_kv_write_1)},
       {"ctxengine_slot_mapping", CallOf(ctxengine_slot_mapping)},
+      {"ctxengine_decode_append", CallOf(ctxengine_decode_append)},
+      {"ctxengine_ring_push", CallOf(ctxengine_ring_push)},
+      {"ctxengine_table_patch", CallOf(ctxengine_table_patch)},
   };
   return kernels;
 }

@@ -92,14 +92,14 @@ for name, entry_bytes, width in (("nhd", 128, 16), ("hnd", 40, 8), ("page_head",
     memory = [random.integers(0, 256, size + 16, dtype=np.uint8) for _ in range(2)]
     memory = [m[-m.ctypes.data % 16:][:size] for m in memory]
     host_memory = [m.copy() for m in memory]
-    pool, target = (cuda.DevicePool(layout, DeviceArray(m)) for m in memory)
-    host_pool, host_target = (cuda.DevicePool(layout, m) for m in host_memory)
+    other = getattr(cuda.KVLayout, "nhd" if name == "hnd" else "hnd")(**sizes, entry_bytes=entry_bytes)
+    pool, target = (cuda.DevicePool(x, DeviceArray(m)) for x, m in zip((layout, other), memory))
+    host_pool, host_target = (cuda.DevicePool(x, m) for x, m in zip((layout, other), host_memory))
     pairs = np.array([[0, 3], [-1, 2], [9, 4], [1, 5], [6, -7]], np.int32)
     skipped = np.zeros(1, np.int32)
     cuda.copy_blocks(pool, DeviceArray(pairs, stream=7), skipped=DeviceArray(skipped), stream=2)
     assert skipped.tolist() == [2]
     cuda.copy_blocks(host_pool, pairs[[0, 1, 3]])
-    assert "cuLaunchKernel ctxengine_copy_blocks_%d device 1 grid" % width in log(), (name, log())
     blocks = np.array([8, -1, 2], np.int32)
     staging, host_staging = (np.full(3 * layout.block_bytes, 77, np.uint8) for _ in range(2))
     cuda.gather_blocks(pool, DeviceArray(blocks), DeviceArray(staging))
@@ -108,6 +108,7 @@ for name, entry_bytes, width in (("nhd", 128, 16), ("hnd", 40, 8), ("page_head",
     cuda.scatter_blocks(pool, DeviceArray(blocks[::-1].copy()), DeviceArray(staging))
     cuda.scatter_blocks(host_pool, blocks[::-1], host_staging)
     cuda.relayout(pool, target, source_blocks=DeviceArray(np.arange(9, dtype=np.int32)[::-1]))
+    assert "cuLaunchKernel ctxengine_copy_blocks_%d device 1 grid" % width in log()
     cuda.relayout(host_pool, host_target, source_blocks=np.arange(9, dtype=np.int32)[::-1])
     assert all((m == h).all() for m, h in zip(memory, host_memory))
     count = log().count("cuLaunchKernel")
@@ -146,6 +147,32 @@ for wrap, used in ((DeviceArray, slots), (lambda array: array, np.where(slots < 
     cuda.kv_write_mla(cuda.DevicePool(layout, wrap(memory)), 1, wrap(latent), wrap(rope), wrap(used))
     results.append(memory)
 assert (results[0] == results[1]).all() and results[0].any()
+
+# Device block tables and their mirror.
+mirror = cuda.DeviceBlockTables.on_host(num_groups=2, max_rows=40, num_columns=6, ring_size=200, block_size=3)
+arrays = [a.copy() for a in (mirror.tables, mirror.lengths, mirror.ring, mirror.counters)]
+tables = cuda.DeviceBlockTables(*map(DeviceArray, arrays), block_size=3)
+assert tables.is_device and not mirror.is_device
+oom = np.zeros(1, np.int32)
+for step in range(12):
+    blocks = np.arange(100 * step, 100 * step + 60, dtype=np.int32)[: 200 - int(mirror.counters[1] - mirror.counters[0])]
+    if step % 3 != 2:
+        tables.push(DeviceArray(blocks), stream=4)
+        mirror.push(blocks)
+    rows = random.permutation(40).astype(np.int32)
+    slots = np.zeros((2, 40), np.int64)
+    device_slots = DeviceArray(slots)
+    assert tables.decode_append(DeviceArray(rows), slots=device_slots, oom_row=DeviceArray(oom), stream=4) is device_slots
+    assert (mirror.decode_append(rows) == slots).all()
+    assert oom[0] == (-1 if mirror.oom_row is None else mirror.oom_row)
+    entries = np.array([[3, 5, step, 1], [-1, 0, 0, 0], [40, 0, 0, 0]], np.int32)
+    skipped = np.zeros(1, np.int32)
+    tables.patch(DeviceArray(entries), skipped=DeviceArray(skipped))
+    mirror.patch(entries[:2])
+    assert skipped[0] == 1
+    host = (mirror.tables, mirror.lengths, mirror.ring, mirror.counters)
+    assert all((a == b).all() for a, b in zip(arrays, host))
+assert "cuLaunchKernel ctxengine_decode_append device 1 grid 1 block 1024 stream 4" in log()
 print("launched")
 """
 

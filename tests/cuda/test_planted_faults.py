@@ -160,7 +160,40 @@ int main(int, char** argv) {
 }
 """
 
-PROGRAMS = {"slot_mapping": SLOT_MAPPING, "block_copy": BLOCK_COPY, "kv_write": KV_WRITE}
+# A decode step of 6 rows: one at the end of a block, one padding, one outside, two that need blocks
+# (the ring wraps between them), one whose slot lies beyond 2^31.
+TABLES = """
+int main(int, char** argv) {
+  threads = std::string(argv[1]) == "threads";
+  std::vector<int> tables(2 * 6 * 2, -1), lengths = {16, 3, 0, 0, 31, 0}, ring(8);
+  for (int i = 0; i < 8; ++i) ring[i] = 100 + i;
+  for (int group : {0, 1}) {
+    tables[(group * 6 + 4) * 2 + 1] = 7;
+    tables[(group * 6 + 1) * 2] = 200000000;
+  }
+  std::vector<long> counters = {5, 13}, slots(12, 77);
+  const std::vector<int> rows = {4, -1, 9, 0, 2, 1};
+  std::vector<int> oom_row = {5};
+  const DecodeAppendArgs args = {
+      {tables.data(), lengths.data(), ring.data(), counters.data(), 2, 6, 2, 8, 16},
+      rows.data(), 1, 6, slots.data(), 6, 1, oom_row.data()};
+  Run("ctxengine_decode_append", args, 1, threads ? 4 : 8, true);
+  const std::vector<long> expected = {127, -1, -2, 1680, 1712, 3200000003,
+                                      127, -1, -2, 1696, 1600, 3200000003};
+  if (slots != expected) { std::printf("slots are wrong\\n"); return 3; }
+  if (lengths != std::vector<int>{17, 4, 1, 0, 32, 0} || counters[0] != 9 || oom_row[0] != -1) {
+    std::printf("state is wrong\\n");
+    return 3;
+  }
+}
+"""
+
+PROGRAMS = {
+    "slot_mapping": SLOT_MAPPING,
+    "block_copy": BLOCK_COPY,
+    "kv_write": KV_WRITE,
+    "tables": TABLES,
+}
 
 SANITIZERS = {
     "address": (["-fsanitize=address"], "fibres"),
@@ -336,6 +369,51 @@ FAULTS = {
         "i < 1; ++i",
         "is wrong",
     ),
+    "rows are not checked": (
+        "tables",
+        "address",
+        "if (row >= state.max_rows) return Append::kInvalid;",
+        "",
+        "heap-buffer-overflow",
+    ),
+    "the ring does not wrap": (
+        "tables",
+        "address",
+        "rank * state.num_groups + group) % state.ring_size",
+        "rank * state.num_groups + group)",
+        "heap-buffer-overflow",
+    ),
+    "a slot in 32 bits": (
+        "tables",
+        "undefined",
+        "slot = *cell * state.block_size +",
+        "slot = *cell * static_cast<Int32>(state.block_size) +",
+        "signed integer overflow",
+    ),
+    "a scan without its barrier": (
+        "tables",
+        "thread",
+        """    __syncthreads();
+    const Int64 before""",
+        """    const Int64 before""",
+        "data race",
+    ),
+    "a barrier for some threads of the scan": (
+        "tables",
+        "none",
+        """    __syncthreads();
+    const Int64 before""",
+        """    if (thread >= distance) __syncthreads();
+    const Int64 before""",
+        "threads of one block wait at line",
+    ),
+    "two rows take the same blocks": (
+        "tables",
+        "none",
+        "Int64 rank = counts[from][thread] - count;",
+        "Int64 rank = 0;",
+        "slots are wrong",
+    ),
     "source and target strides exchanged": (
         "block_copy",
         "none",
@@ -409,8 +487,10 @@ def test_a_planted_fault_is_caught(
         if path.suffix not in {".h", ".cu"}:
             continue
         source = path.read_text()
-        changed += [path.name] * source.count(text)
-        (tmp_path / "cuda" / path.name).write_text(source.replace(text, wrong))
+        if path.stem == program or path.stem not in PROGRAMS:  # not another program's own
+            changed += [path.name] * source.count(text)
+            source = source.replace(text, wrong)
+        (tmp_path / "cuda" / path.name).write_text(source)
     assert len(changed) == 1
     kernel = tmp_path / "cuda" / f"{program}.cu"
     objects = [compile_to(tmp_path / "kernel.o", kernel, sanitizer, tmp_path)]

@@ -13,6 +13,7 @@ It is read once, on first use.
 from __future__ import annotations
 
 from ctxengine.cuda.arrays import DeviceArray
+from ctxengine.cuda.block_tables import DeviceBlockTables
 from ctxengine.cuda.blocks import copy_blocks, gather_blocks, relayout, scatter_blocks
 from ctxengine.cuda.device import (
     BuildInfo,
@@ -31,6 +32,7 @@ __all__ = [
     "PADDING_SLOT",
     "BuildInfo",
     "DeviceArray",
+    "DeviceBlockTables",
     "DeviceInfo",
     "DevicePool",
     "KVLayout",

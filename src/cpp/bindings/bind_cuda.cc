@@ -100,6 +100,7 @@ void RegisterCuda(py::module_& module) {
   module.def("slot_mapping_device", SlotMappingDevice, py::arg(), py::arg(), py::arg(), py::arg(),
              py::arg(), py::arg(), py::arg(), py::pos_only());
   RegisterCudaBlocks(module);
+  RegisterCudaTables(module);
   RegisterCudaWrite(module);
 }
 

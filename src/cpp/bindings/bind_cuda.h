@@ -6,6 +6,7 @@
 namespace ctx::bindings {
 
 void RegisterCudaBlocks(pybind11::module_& module);
+void RegisterCudaTables(pybind11::module_& module);
 void RegisterCudaWrite(pybind11::module_& module);
 
 }  // namespace ctx::bindings
