@@ -81,3 +81,15 @@ def test_wrong_numbers_are_refused_and_teach_nothing():
         with pytest.raises(ArgumentError):
             call()
     assert anchor.estimate(10).num_observations == 0
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1.5, "a", None, -1])
+def test_what_is_no_number_of_tokens_teaches_nothing(number):
+    anchor = UsageAnchor()
+    for numbers in ((number, 10), (10, number)):
+        with pytest.raises(ArgumentError, match=r"counted|reported"):
+            anchor.observe(*numbers)
+    with pytest.raises(ArgumentError, match="counted"):
+        anchor.estimate(number)
+    anchor.observe(10, 12)
+    assert anchor.estimate(10).tokens == 12

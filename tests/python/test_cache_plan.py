@@ -722,3 +722,9 @@ def test_predictions_add_up_and_never_read_what_was_not_sent(turns, gaps, rules,
         sent.append(made.sent)
         before.append(list(turns))
         turns = [*turns, gap + 1]
+
+
+@pytest.mark.parametrize("now", [float("nan"), float("inf"), "a"])
+def test_a_time_that_is_none(now):
+    with pytest.raises(ArgumentError, match="now"):
+        CachePlan.for_request([5000], "claude-sonnet-4-5", now=now)

@@ -436,3 +436,13 @@ def test_a_stream_without_a_limit_never_exceeds():
         StreamCounter("gpt-4o", limit=-1)
     with pytest.raises(UnknownTokenError):
         StreamCounter("no-such-model")
+
+
+@pytest.mark.parametrize("limit", [1.5, float("nan"), "9", -1])
+def test_limits_that_are_no_numbers_of_tokens(limit):
+    with pytest.raises(ArgumentError, match="limit"):
+        StreamCounter("qwen3", limit=limit)
+    conversation = Conversation("qwen3", messages=[{"role": "user", "content": "hi"}])
+    for wrong in (limit, 2**63):
+        with pytest.raises(ArgumentError, match="max_tokens"):
+            conversation.fit(wrong)

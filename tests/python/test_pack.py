@@ -65,3 +65,5 @@ def test_limits_below_one(limits: dict[str, int]) -> None:
 def test_one_str_is_no_list_of_texts() -> None:
     with pytest.raises(ArgumentError, match="one str"):
         pack("abc", ENCODING, max_tokens=5)
+    with pytest.raises(ArgumentError, match="one generator"):
+        pack((text for text in "abc"), "cl100k_base", max_tokens=5)  # type: ignore[arg-type]

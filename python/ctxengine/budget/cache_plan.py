@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctxengine import _core
 from ctxengine.budget.cache_rules import CacheRules
+from ctxengine.budget.request import real_number
 from ctxengine.errors import ArgumentError
 from ctxengine.pricing import Cost
 
@@ -199,7 +200,7 @@ class CachePlan:
         O(size of the request), at memory speed.
         """
         rules = _rules_from(rules)
-        moment = time.time() if now is None else float(now)
+        moment = time.time() if now is None else real_number(now, "now")
         if isinstance(request, (str, bytes, bytearray)):
             request = _parsed(request)
         lifetime = _default_lifetime(rules, request)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ctxengine.budget.request import token_number
+from ctxengine.chat.template import resolve_encoding
 from ctxengine.errors import ArgumentError, BudgetExceeded
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def pack(
     texts: Sequence[str],
-    encoding: Encoding,
+    encoding: Encoding | str,
     *,
     max_tokens: int,
     max_items: int | None = None,
@@ -25,8 +26,8 @@ def pack(
     ----------
     texts : sequence of str
         What is to be sent, each text whole.
-    encoding : Encoding
-        The model's encoding.
+    encoding : Encoding or str
+        The model's encoding, or the name of an encoding or of a model.
     max_tokens : int
         Of all texts of a request together, at least 1.
     max_items : int, optional
@@ -42,8 +43,8 @@ def pack(
     BudgetExceeded
         For a text that alone has more tokens than `max_tokens`; the message says which and how
         many. `Encoding.split` cuts it.
-    ArgumentError
-        For a limit below 1, and for one str in the place of a sequence.
+    UnknownTokenError, ArgumentError
+        For a name that is not known; for a limit below 1, and for what is no sequence of str.
 
     Notes
     -----
@@ -53,12 +54,12 @@ def pack(
     Examples
     --------
     >>> from ctxengine.budget import pack
-    >>> from ctxengine.tokenize import get_encoding
-    >>> pack(["one", "two words", "and three more"], get_encoding("o200k_base"), max_tokens=4)
+    >>> pack(["one", "two words", "and three more"], "o200k_base", max_tokens=4)
     [[0, 1], [2]]
     """
-    if isinstance(texts, str):
-        raise ArgumentError("texts: must be a sequence of str, not one str")
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise ArgumentError(f"texts: must be a sequence of str, not one {type(texts).__name__}")
+    encoding, _ = resolve_encoding(encoding)
     max_tokens = token_number(max_tokens, "max_tokens", at_least=1)
     max_items = (
         len(texts) if max_items is None else token_number(max_items, "max_items", at_least=1)

@@ -109,7 +109,7 @@ class UsageAnchor:
         Raises
         ------
         ArgumentError
-            For negative numbers; nothing is learned.
+            For negative numbers and such as are no integers; nothing is learned.
         """
         _check(counted=counted, reported=reported)
         with self._lock:
@@ -165,6 +165,8 @@ class UsageAnchor:
 
 def _check(**numbers: int) -> None:
     for name, number in numbers.items():
+        if not hasattr(number, "__index__"):
+            raise ArgumentError(f"{name}: must be an integer, not {type(number).__name__}")
         if number < 0:
             raise ArgumentError(f"{name}: must not be negative, but is {number}")
 

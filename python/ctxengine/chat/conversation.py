@@ -252,13 +252,17 @@ class Conversation:
             When what must be kept is larger, with both numbers.
         ArgumentError
             For a template that shows messages by what stands beside them (harmony, Mistral, Gemma,
-            DeepSeek, and Llama 3.1 with tools), for a result without its call and for a call
-            without its result.
+            DeepSeek, and Llama 3.1 with tools), for a result without its call, for a call without
+            its result, and for a number that is no integer from 0 to 2**63 - 1.
 
         Notes
         -----
         O(log messages), and O(1) for each message that is new since the last call.
         """
+        if not hasattr(max_tokens, "__index__"):
+            raise ArgumentError(f"max_tokens: must be an integer, not {type(max_tokens).__name__}")
+        if not 0 <= max_tokens < 2**63:
+            raise ArgumentError(f"max_tokens: must lie between 0 and 2**63 - 1, not {max_tokens}")
         lead, begin, end, start, tokens = self._native.fit(max_tokens)
         if tokens > max_tokens:
             raise BudgetExceeded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ctxengine.chat.template import resolve_encoding
 from ctxengine.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class StreamCounter:
     UnknownTokenError
         For a name that is neither an encoding's nor a known model's.
     ArgumentError
-        For a negative limit.
+        For a limit that is negative or no integer.
 
     Notes
     -----
@@ -47,15 +48,12 @@ class StreamCounter:
     __slots__ = ("_appender", "limit")
 
     def __init__(self, encoding: Encoding | str, limit: int | None = None) -> None:
-        from ctxengine.tokenize import encoding_for_model, get_encoding, list_encoding_names
-
+        if limit is not None and not hasattr(limit, "__index__"):
+            raise ArgumentError(f"limit: must be an integer, not {type(limit).__name__}")
         if limit is not None and limit < 0:
             raise ArgumentError(f"limit: must not be negative, but is {limit}")
-        if isinstance(encoding, str):
-            is_name = encoding in list_encoding_names()
-            encoding = get_encoding(encoding) if is_name else encoding_for_model(encoding)
         self.limit = limit
-        self._appender = encoding.appender()
+        self._appender = resolve_encoding(encoding)[0].appender()
 
     def feed(self, delta: str) -> int:
         """Add a piece and return the count of the text so far. O(piece), as `Appender.append`."""

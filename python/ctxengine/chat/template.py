@@ -415,28 +415,33 @@ def _next_message(reply: Converted) -> Converted:
     return ("user", "", None, None, None, (), None, False)
 
 
+def resolve_encoding(
+    encoding: Encoding | str, path: str = "encoding"
+) -> tuple[Encoding, str | None]:
+    """Return the encoding that a caller gave or named, and the model when it was its name."""
+    if not isinstance(encoding, str):
+        if isinstance(getattr(encoding, "_native", None), _core.Encoding):
+            return encoding, None
+        raise ArgumentError(f"{path}: must be Encoding or a name, not {type(encoding).__name__}")
+    from ctxengine import tokenize
+
+    names = tokenize.list_encoding_names()
+    if encoding in names:
+        return tokenize.get_encoding(encoding), None
+    try:
+        return tokenize.encoding_for_model(encoding), encoding
+    except UnknownTokenError:
+        raise UnknownTokenError(
+            f"{path}: {encoding!r} is neither an encoding ({', '.join(names)}) nor a model whose "
+            "encoding is known"
+        ) from None
+
+
 def resolve(
     template: Template | str | None, encoding: Encoding | str, path: str = "encoding"
 ) -> tuple[Template, Encoding]:
     """Return the template and the encoding that a caller gave, or left to the model's name."""
-    model = None
-    if isinstance(encoding, str):
-        from ctxengine import tokenize
-
-        names = tokenize.list_encoding_names()
-        if encoding in names:
-            encoding = tokenize.get_encoding(encoding)
-        else:
-            model = encoding
-            try:
-                encoding = tokenize.encoding_for_model(model)
-            except UnknownTokenError:
-                raise UnknownTokenError(
-                    f"{path}: {model!r} is neither an encoding ({', '.join(names)}) nor a model "
-                    "whose encoding is known"
-                ) from None
-    elif not isinstance(getattr(encoding, "_native", None), _core.Encoding):
-        raise ArgumentError(f"{path}: must be Encoding or a name, not {type(encoding).__name__}")
+    encoding, model = resolve_encoding(encoding, path)
     if isinstance(template, str):
         return Template(template), encoding
     if template is None:

@@ -58,8 +58,10 @@ def add_text_options(parser: argparse.ArgumentParser, *, many: bool = False) -> 
 
 def token_count(text: str) -> int:
     """Parse the value of an option that is a number of tokens."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+    if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected a whole number of tokens, got {text!r}")
+    if len(text) > 19 or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"expected at most 2**63 - 1 tokens, got {text}")
     return int(text)
 
 
