@@ -78,6 +78,8 @@ def total(made):
         ("gpt-4o-2024-08-06", "openai", 1024),
         ("gpt-5.6", "openai-breakpoints", 1024),
         ("gpt-5-mini", "openai", 1024),
+        ("gpt-5.1", "openai", 1024),
+        ("gpt-5.4-mini", "openai", 1024),
         ("gemini-2.5-flash", "gemini", 1024),
         ("deepseek-chat", "deepseek", 0),
     ],

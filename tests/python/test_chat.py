@@ -20,7 +20,7 @@ from ctxengine import _core, chat
 from ctxengine.chat import Template, count_messages, count_request, encode_messages
 from ctxengine.errors import ArgumentError, UnknownTokenError
 from ctxengine.models import shipped
-from ctxengine.tokenize import Encoding, get_encoding
+from ctxengine.tokenize import Encoding, encoding_for_model, get_encoding
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -475,7 +475,7 @@ def test_counts_are_exact_where_the_rule_is_published(model: Any, exact: Any) ->
     assert ("has not published" in template.why_not_exact) is not exact
     assert pickle.loads(pickle.dumps(template)) == template == eval(repr(template))
     body = {"model": model, "messages": [USER]}
-    by_encoding = count_request(body, "o200k_base")
+    by_encoding = count_request(body, encoding_for_model(model))
     assert (by_encoding.exact, by_encoding.why_not_exact) == (exact, template.why_not_exact)
     if not model.startswith("openai/"):
         by_model = count_request(body)

@@ -552,3 +552,21 @@ def test_a_template_of_jinja_takes_every_shape_but_no_rule_for_parts(qwen3: Any)
     assert count_messages([SYSTEM, USER, USER], qwen3, template=template) == len(ids)
     with pytest.raises(ArgumentError, match="part_tokens: parts that are no text are not counted"):
         count_messages([USER], qwen3, template=template, part_tokens={"image_url": 1})
+
+
+@pytest.mark.parametrize(
+    ("model", "why_not"),
+    [
+        ("claude-sonnet-4-5", "no tokenizer is published"),
+        ("gpt-4o", "has the encoding 'o200k_base', not 'qwen3'"),
+        ("Qwen/Qwen3-8B", ""),
+        ("a model of our own", ""),
+    ],
+)
+def test_an_encoding_that_stands_in_for_the_models_own_is_an_estimate(
+    qwen3: Any, model: str, why_not: str
+) -> None:
+    report = both({"model": model, "messages": [USER]}, qwen3, template="qwen3")
+    assert report.exact == (not why_not)
+    assert why_not in report.why_not_exact
+    assert report.total == count_messages([USER], qwen3, template="qwen3")

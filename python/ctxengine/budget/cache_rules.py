@@ -134,7 +134,10 @@ class CacheRules:
             with contextlib.suppress(UnknownModelError):
                 row = _row_of(models.facts(model).name)  # another spelling, or a version
         if row is None:
-            raise UnknownModelError(f"no cache rules are known for the model {model!r}")
+            names = ", ".join(_table()["rules"])
+            raise UnknownModelError(
+                f"no cache rules are known for the model {model!r}; name one of these: {names}"
+            )
         return _made(cls, *row)
 
 

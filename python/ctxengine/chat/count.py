@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -19,7 +20,7 @@ from ctxengine.chat.families import has_published_rule
 from ctxengine.chat.report import CountReport
 from ctxengine.chat.table import body_memory, count_table
 from ctxengine.chat.template import Template, resolve
-from ctxengine.errors import ArgumentError
+from ctxengine.errors import ArgumentError, UnknownModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,6 +166,7 @@ def count_request(
         others = {name: value for name, value in body.items() if name not in READ}
     else:
         raise ArgumentError(f"body: must be a JSON object, not {type(body).__name__}")
+    given = encoding
     chosen, encoding = _resolve_body(others, read, encoding, template)
     chosen, generation = body_options(others, read.has_tools, chosen)
     if chosen._jinja is None:
@@ -175,7 +177,28 @@ def count_request(
         _rule_for(chosen, rule)
         total, per_item, roles, *by_section = _count_in_python(chosen, read, generation, encoding)
     sections = dict(zip(("template", "system", "tools", "messages"), by_section, strict=True))
-    return CountReport(total, per_item, roles, sections, chosen.exact, chosen.why_not_exact)
+    why_not = chosen.why_not_exact
+    if not why_not and given is not None and isinstance(others.get("model"), str):
+        why_not = _why_stand_in(others["model"], encoding.name, encoding.fingerprint)
+    return CountReport(total, per_item, roles, sections, not why_not, why_not)
+
+
+@functools.lru_cache(maxsize=256)
+def _why_stand_in(model: str, name: str, fingerprint: str) -> str:
+    """Return why an encoding does not tell what a model counts; empty when it may."""
+    from ctxengine import models, tokenize
+
+    try:
+        facts = models.facts(model)
+    except UnknownModelError:
+        return ""
+    if facts.closed:
+        return f"no tokenizer is published for the model {model!r}; {name!r} stands in for it"
+    if facts.encoding is None or facts.encoding == name:
+        return ""
+    if tokenize.get_encoding(facts.encoding).fingerprint == fingerprint:
+        return ""
+    return f"the model {model!r} has the encoding {facts.encoding!r}, not {name!r}"
 
 
 def _resolve_body(

@@ -30,8 +30,8 @@ class CountReport:
         ``"template"`` (default system prompt, priming), ``"system"`` (leading system and developer
         messages), ``"tools"`` and ``"messages"`` (all others); they add up to `total`.
     exact : bool
-        False for the API models for which no count rule is published, and for a template that was
-        told to estimate.
+        False for the API models for which no count rule is published, for a template that was told
+        to estimate, and for a body whose model has another encoding than the one that was given.
     why_not_exact : str
         The reason; empty when `exact`.
     """
