@@ -46,7 +46,7 @@ def test_replay(report, rival, num_tokens):
     def serve(tokens):
         row[0], num_cached = ours.acquire(tokens)
         count[0] = len(tokens) - num_cached
-        ours.reserve(row, count)
+        ours.reserve(row, count, slots=False)  # neither rival hands out any
         ours.settle(row, count)
         ours.free(row)
         return num_cached

@@ -432,7 +432,7 @@ def test_a_conversation_that_does_not_fit_or_add_up_says_so() -> None:
     assert talk.fit(MOST).start == talk.fit(MOST).lead
     with pytest.raises(ArgumentError):
         Conversation("qwen2").fit(1000)
-    with pytest.raises(TypeError):
+    with pytest.raises(ArgumentError, match="must be an integer"):
         talk.fit(1.5)  # type: ignore[arg-type]
 
 
