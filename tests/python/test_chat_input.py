@@ -538,7 +538,6 @@ def test_a_forked_child_has_bodies_of_its_own() -> None:
 
 
 def test_a_template_of_jinja_takes_every_shape_but_no_rule_for_parts(qwen3: Any) -> None:
-    pytest.importorskip("jinja2")
     source = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     )

@@ -321,7 +321,6 @@ def test_errors_leave_it_unchanged():
 
 
 def test_a_jinja_template_has_no_conversation():
-    pytest.importorskip("jinja2")
     encoding = get_encoding("qwen3")
     with pytest.raises(ArgumentError, match="only native"):
         Conversation(encoding, template=Template.from_jinja("{{ messages[0].role }}", encoding))
