@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,10 +14,11 @@ from ctxengine.errors import ArgumentError
 Placement = Literal["turn", "history", "system"]
 
 
-class HeadPrompt(Prompt):
+class HeadPrompt(Prompt, ABC):
     """A prompt whose item texts stand in its head instead of the last user message."""
 
     shows_texts_in_head = True
+    _placement: Placement
 
     def draft(self, place: int, texts: Sequence[Texts]) -> Draft:
         """Return the prompt whose history is cut at a place, with these texts, counted."""
@@ -58,19 +60,15 @@ class HeadPrompt(Prompt):
         at, replaced, message = self._changed(blocks)
         return [*native[:at], convert_messages([message], "system")[0], *native[at + replaced :]]
 
+    @abstractmethod
     def _changed(self, blocks: Sequence[str]) -> tuple[int, int, Any]:
         """Return the place of the message with the texts, how many it replaces, and it."""
-        raise NotImplementedError
-
-    @property
-    def _placement(self) -> str:
-        raise NotImplementedError
 
 
 class TextsInSystem(HeadPrompt):
     """At the end of the system prompt, or as one."""
 
-    _placement = "system"
+    _placement: Placement = "system"
 
     def _changed(self, blocks: Sequence[str]) -> tuple[int, int, Any]:
         written = "\n".join(blocks).rstrip("\n")
@@ -83,7 +81,7 @@ class TextsInSystem(HeadPrompt):
 class TextsBeforeHistory(HeadPrompt):
     """In a user's message of their own, between the system prompt and the history."""
 
-    _placement = "history"
+    _placement: Placement = "history"
 
     def _changed(self, blocks: Sequence[str]) -> tuple[int, int, Any]:
         return len(self.head), 0, {"role": "user", "content": "\n".join(blocks).rstrip("\n")}
